@@ -1,0 +1,3 @@
+"""sleepshift: a transfer-learning benchmark for sleep staging."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,55 @@
+"""Where recordings come from: one file per dataset, one registry."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from sleepshift.datasets.base import Dataset, DatasetInfo, LabelledWindows, Recording
+from sleepshift.errors import TaskError
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetInfo",
+    "LabelledWindows",
+    "Recording",
+    "dataset_class",
+    "make_dataset",
+]
+
+#: Name -> "module:Class"; the module is imported when the dataset is asked for.
+DATASETS: dict[str, str] = {
+    "simulated": "sleepshift.datasets.simulated:Simulated",
+    "sleep-edf": "sleepshift.datasets.sleep_edf:SleepEDF",
+    "npz": "sleepshift.datasets.npz:NpzFolder",
+}
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """Look a dataset class up by name.
+
+    Raises
+    ------
+    TaskError
+        If there is no such dataset.
+    """
+    if name not in DATASETS:
+        raise TaskError(f"unknown dataset {name!r}; use one of {', '.join(DATASETS)}")
+    module, attribute = DATASETS[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def make_dataset(name: str, data: Any = None, **params: Any) -> Dataset:
+    """Build a dataset from its name, folder and settings.
+
+    Raises
+    ------
+    TaskError
+        If the name or a setting is unknown.
+    """
+    cls = dataset_class(name)
+    try:
+        return cls(data, **params)
+    except TypeError as error:
+        raise TaskError(f"dataset {name!r}: {error}") from None

@@ -1,0 +1,131 @@
+"""What a dataset is: recordings that can be listed cheaply and read one at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mne
+
+__all__ = ["Dataset", "DatasetInfo", "LabelledWindows", "Recording"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What a reader wants to know before using a dataset."""
+
+    name: str
+    title: str
+    licence: str
+    login: bool
+    download: str
+    url: str
+    citation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One night of one person.
+
+    Parameters
+    ----------
+    subject, session : str
+        Who, and which night.
+    age : float or None
+        Years; None where it is not known.
+    sex : {"female", "male"} or None
+    files : tuple of Path
+        What the recording is read from; their contents name the window store.
+    """
+
+    subject: str
+    session: str
+    age: float | None = None
+    sex: str | None = None
+    files: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        if self.files:
+            return self.files[0].name
+        return f"subject {self.subject} session {self.session}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledWindows:
+    """A recording that came already cut into windows.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n_windows, n_channels, n_times or n_features)
+    y : ndarray of int64, shape (n_windows,)
+        Codes of the dataset's scheme.
+    onset : ndarray of float64, shape (n_windows,), or None
+        Seconds from the start of the recording; None where order is not known.
+    ch_names : tuple of str
+    sfreq : float or None
+        None means that the last axis holds features, not samples.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    onset: np.ndarray | None
+    ch_names: tuple[str, ...]
+    sfreq: float | None
+
+
+class Dataset(ABC):
+    """A source of recordings.
+
+    A subclass states `info`, `scheme` and (for raw recordings) `stage_codes`, lists its
+    recordings without reading signals, and reads one recording at a time.
+
+    Parameters
+    ----------
+    data : Path or None
+        Folder with the files; None lets the dataset find or download its own.
+    """
+
+    info: ClassVar[DatasetInfo]
+    #: Scheme of the labels as stored ("rk6", "aasm5").
+    scheme: str
+    #: Annotation text -> stage name in `scheme`, or None for what is dropped. A text that
+    #: is not a key is an error: an unknown stage must never vanish silently.
+    stage_codes: ClassVar[Mapping[str, str | None]] = {}
+
+    def __init__(self, data: Path | str | None = None) -> None:
+        self.data = None if data is None else Path(data)
+
+    def params(self) -> dict[str, Any]:
+        """Settings, other than files, that decide what the recordings hold."""
+        return {}
+
+    @abstractmethod
+    def recordings(self, subjects: Sequence[str] | None = None) -> list[Recording]:
+        """List the recordings of `subjects` (all, by default), sorted, without reading signals.
+
+        Raises
+        ------
+        DataError
+            If the folder is missing or holds no recording.
+        """
+
+    @abstractmethod
+    def read(
+        self, recording: Recording, channels: Sequence[str] | None = None
+    ) -> mne.io.BaseRaw | LabelledWindows:
+        """Open one recording with the named channels, in the order of `channels`.
+
+        A raw comes lazily where the format allows, in Volts, with stage annotations whose
+        texts are keys of `stage_codes`.
+
+        Raises
+        ------
+        DataError
+            If the recording cannot be used; the message names the file.
+        """

@@ -1,0 +1,23 @@
+"""Errors a user can cause: each is one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class SleepShiftError(Exception):
+    """Something the user can mend; the command line prints it and exits with code 2."""
+
+
+class DataError(SleepShiftError):
+    """One recording (or the folder it lies in) cannot be used; ``--skip-bad`` leaves it out."""
+
+
+class TaskError(SleepShiftError):
+    """A task file, or what it asks of the data at hand, does not hold."""
+
+
+class LeakageError(SleepShiftError):
+    """The same person, or the same window, is on both sides of a split."""
+
+
+class GridError(SleepShiftError):
+    """A table cannot be made from the cells at hand."""
