@@ -1,0 +1,274 @@
+"""The command line. Heavy imports happen inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sleepshift.display import console, console_error, listing, packing, print_leaderboard, running
+from sleepshift.errors import SleepShiftError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A transfer-learning benchmark for sleep staging.",
+)
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recordings.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of windows, artifacts and cells.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave bad recordings out, and list them.")
+]
+TasksArgument = Annotated[list[str], typer.Argument(help="Task files, or names of known tasks.")]
+
+
+@app.command()
+def run(
+    tasks: TasksArgument,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; all by default.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of model seeds.")] = 1,
+    data_seed: Annotated[int, typer.Option(min=0, help="Seed of every draw of people.")] = 0,
+    folds: Annotated[str | None, typer.Option(help="Comma-separated names or positions.")] = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="param=value, for all methods that have it.")
+    ] = None,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Score methods on tasks: what is missing is computed, what is stored is kept."""
+    from sleepshift.protocol import load_task
+
+    asked = [load_task(name) for name in tasks]
+    overrides = _parse_settings(settings or [])
+    chosen_methods = None if methods is None else [m.strip() for m in methods.split(",")]
+    from sleepshift.methods import get_methods
+
+    recipes = get_methods(chosen_methods)
+    with console.status("loading libraries"):
+        from sleepshift import runner
+        from sleepshift.windows import open_store, read_manifest
+    prepared, manifests = [], {}
+    for task in asked:
+        store = _prepare(task, data, out, skip_bad)
+        windows = open_store(store)
+        folds_of_task = task.folds(windows, data_seed=data_seed, allow_missing=skip_bad)
+        labelled = windows.to_scheme(task.windows.scheme)
+        prepared.append(runner.TaskData(task, labelled, folds_of_task))
+        manifests[task.name] = read_manifest(store)
+    plan = runner.plan(
+        prepared,
+        recipes,
+        seeds=range(seeds),
+        folds=None if folds is None else [f.strip() for f in folds.split(",")],
+        data_seed=data_seed,
+        device=device,
+        overrides=overrides,
+    )
+    runner.record_grid(out, plan, prepared, manifests)
+    with running(len(plan.cells)) as report:
+        outcome = runner.execute(plan, runner.ArtifactStore(out), report=report)
+    console.print(
+        f"{len(plan.grid)} grid cells: {len(outcome.scored)} jobs scored, {outcome.kept} kept, "
+        f"{len(outcome.fitted)} shared models fitted, {len(outcome.failed)} failed"
+    )
+    for cell in {(c.method, c.skipped) for c in plan.grid if c.skipped}:
+        console.print(f"skipped {cell[0]}: {cell[1]}")
+    for key, reason in outcome.failed.items():
+        console.print(f"[red]failed[/red] {reason}  (traceback: {out}/failures/{key}.json)")
+    _report(out, out / "leaderboard", [task.name for task in asked], partial=True)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _prepare(task: Any, data: Path | None, out: Path, skip_bad: bool) -> Path:
+    with packing(task.name) as advance:
+        return task.prepare(out / "windows", data=data, skip_bad=skip_bad, advance=advance)
+
+
+def _parse_settings(settings: list[str]) -> dict[str, Any]:
+    import ast
+
+    parsed: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise SleepShiftError(f"--set {text}: write it as param=value")
+        try:
+            parsed[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[name] = value
+    return parsed
+
+
+def _report(
+    runs: Path, out: Path, tasks: list[str] | None, *, partial: bool, mixed: bool = False
+) -> None:
+    from sleepshift.leaderboard.report import read_report, write_report
+
+    command = " ".join(["sleepshift", *sys.argv[1:]])
+    table = write_report(runs, out, tasks=tasks, command=command, partial=partial, mixed=mixed)
+    manifest = read_report(out)[1]
+    print_leaderboard(table, manifest["tasks"])
+    for note in manifest["notes"]:
+        console.print(f"[yellow]{note}[/yellow]")
+    console.print(f"report: {out / 'leaderboard.md'}  picture: {out / 'leaderboard.png'}")
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="Folder of a run, or with --check a leaderboard.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; RUNS/leaderboard.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Allow missing cells.")] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Allow rows of other versions.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Recompute every figure from the rows instead.")
+    ] = False,
+) -> None:
+    """Write a leaderboard from a run, or check one against its own rows."""
+    if check:
+        from sleepshift.leaderboard.report import check_report
+
+        console.print(f"{runs}: {check_report(runs)} rows, every figure follows from them")
+        return
+    _report(runs, out or runs / "leaderboard", None, partial=partial, mixed=mixed)
+
+
+@app.command()
+def prepare(
+    task: Annotated[str, typer.Argument(help="Task file, or the name of a known task.")],
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    skip_bad: SkipOption = False,
+) -> None:
+    """Pack a task's windows, so that later runs start at once."""
+    from sleepshift.protocol import load_task
+    from sleepshift.windows import read_manifest
+
+    store = _prepare(load_task(task), data, out, skip_bad)
+    manifest = read_manifest(store)
+    counts = ", ".join(f"{stage} {n}" for stage, n in manifest["n_per_stage"].items())
+    console.print(f"{store}: {manifest['n_windows']} windows ({counts})")
+    for bad in manifest["skipped"]:
+        console.print(f"left out: {bad['reason']}")
+
+
+@app.command()
+def audit(
+    task: Annotated[str, typer.Argument(help="Task file, or the name of a known task.")],
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    skip_bad: SkipOption = False,
+    data_seed: Annotated[int, typer.Option(min=0, help="Seed of every draw of people.")] = 0,
+) -> None:
+    """Look for people or windows on both sides of a split, and for dead signals."""
+    from sleepshift.protocol import load_task
+    from sleepshift.windows import open_store
+
+    asked = load_task(task)
+    windows = open_store(_prepare(asked, data, out, skip_bad))
+    folds = asked.folds(windows, data_seed=data_seed, allow_missing=skip_bad)
+    rows = []
+    for fold in folds:
+        parts = (fold.source, fold.target_labeled, fold.target_unlabeled, fold.test)
+        sizes = [
+            "-" if part is None else f"{len(set(part.subjects))} people, {len(part)}"
+            for part in parts
+        ]
+        rows.append([fold.name, *sizes])
+    listing(
+        f"{asked.name}: no leak found",
+        ["fold", "source", "target labelled", "target unlabelled", "test"],
+        rows,
+    )
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks there are."""
+    from sleepshift.datasets import dataset_class
+    from sleepshift.protocol import load_task, task_files
+
+    rows = []
+    for path in task_files().values():
+        task = load_task(path)
+        info = dataset_class(task.dataset.name).info
+        kind = "simulated" if task.simulated else info.name
+        login = "login" if info.login else "no login"
+        rows.append(
+            [task.name, task.title, kind, task.protocol.kind, info.licence, login, info.download]
+        )
+    listing(
+        "tasks", ["task", "question", "data", "protocol", "licence", "access", "download"], rows
+    )
+
+
+@app.command()
+def methods() -> None:
+    """List the methods there are, and what each needs of a task."""
+    from sleepshift.methods import METHODS
+
+    rows = [
+        [m.name, m.family, m.summary, m.learns_from, ", ".join(m.needs).replace("_", " ") or "-"]
+        for m in METHODS.values()
+    ]
+    listing("methods", ["method", "family", "what it does", "learns from", "needs"], rows)
+
+
+@app.command()
+def datasets() -> None:
+    """List the datasets there are."""
+    from sleepshift.datasets import DATASETS, dataset_class
+
+    rows = []
+    for name in DATASETS:
+        info = dataset_class(name).info
+        login = "login" if info.login else "no login"
+        rows.append([name, info.title, info.licence, login, info.download, info.url])
+    listing("datasets", ["dataset", "what", "licence", "access", "download", "where"], rows)
+
+
+@app.command()
+def models() -> None:
+    """List the networks that ``--set model=...`` can name."""
+    from sleepshift.models.catalogue import MODELS
+
+    rows = [
+        [m.name, m.kind, "any" if m.max_channels is None else str(m.max_channels), m.summary]
+        for m in MODELS.values()
+    ]
+    listing("models", ["model", "windows of", "channels", "what it is"], rows)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    subjects: Annotated[int, typer.Option(min=1, help="Number of people.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 0,
+) -> None:
+    """Write a folder of simulated EDF files laid out as Sleep-EDF is."""
+    from sleepshift.datasets.export import write_sleep_edf
+
+    files = write_sleep_edf(out, subjects, seed=seed)
+    console.print(f"{out}: {len(files)} files of {subjects} simulated people")
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend end in one line and exit code 2."""
+    try:
+        app()
+    except SleepShiftError as error:
+        from rich.markup import escape
+
+        text = " ".join(str(error).split())
+        console_error.print(f"[red]error:[/red] {escape(text)}", soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

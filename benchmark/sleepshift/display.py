@@ -1,0 +1,126 @@
+"""What a person at a terminal sees: tables, and training as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sleepshift.runner.execute import Report
+    from sleepshift.windows.store import Advance
+
+__all__ = ["console", "console_error", "listing", "packing", "print_leaderboard", "running"]
+
+console = Console()
+console_error = Console(stderr=True)
+
+
+def listing(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of names and what they need."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for k, column in enumerate(columns):
+        table.add_column(column, no_wrap=k == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+
+@contextmanager
+def packing(name: str) -> Iterator[Advance]:
+    """A bar over the recordings of a dataset."""
+    with _bars() as bars:
+        bar = bars.add_task(f"windows of {name}", total=None, note="")
+
+        def advance(recording: str, done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total, note=recording)
+
+        yield advance
+
+
+@contextmanager
+def running(n_jobs: int) -> Iterator[Report]:
+    """A bar over jobs and a bar over the training passes of the one at work."""
+    from sleepshift.estimators.training import on_epoch
+
+    with _bars() as bars:
+        jobs = bars.add_task("cells", total=n_jobs, note="")
+        passes = bars.add_task("training", total=None, note="", visible=False)
+        cells = 0
+
+        def report(event: str, name: str) -> None:
+            nonlocal cells
+            bars.update(passes, visible=False)
+            if event == "failed":
+                console.print(f"[red]failed[/red] {name}")
+            if event == "start":
+                bars.update(jobs, note=name)
+            elif event == "cell":
+                cells += 1
+                bars.update(jobs, completed=cells, note=name)
+
+        def epoch(done: int, total: int, row: dict[str, Any]) -> None:
+            losses = "  ".join(
+                f"{k} {row[k]:.3f}" for k in ("train_loss", "valid_loss") if k in row
+            )
+            bars.update(passes, completed=done, total=total, note=losses, visible=True)
+
+        token = on_epoch.set(epoch)
+        try:
+            yield report
+        finally:
+            on_epoch.reset(token)
+
+
+def print_leaderboard(table: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
+    """Print one table a task: methods by rows, groups of people by columns."""
+    for name, of_task in table.groupby("task", sort=False):
+        facts = tasks[str(name)]
+        primary = facts["scoring"]["primary"]
+        label = " (simulated data)" if facts["simulated"] else ""
+        groups = list(dict.fromkeys(of_task["group"]))
+        shown = Table(
+            title=f"{name}{label}: {primary} [95 % interval over people], kappa",
+            title_justify="left",
+            header_style="bold",
+        )
+        shown.add_column("method", no_wrap=True)
+        for group in groups:
+            n_people = int(of_task.loc[of_task["group"] == group, "n_people"].max())
+            shown.add_column(f"{group} (n={n_people})", justify="right")
+            shown.add_column("kappa", justify="right")
+        by_method = of_task.set_index(["method", "group"])
+        for method in dict.fromkeys(of_task["method"]):
+            cells = []
+            for group in groups:
+                if (method, group) not in by_method.index:
+                    cells += ["-", "-"]
+                    continue
+                row = by_method.loc[(method, group)]
+                low, high = row[f"{primary}_low"], row[f"{primary}_high"]
+                mark = " *" if row["flag"] else ""
+                cells += [
+                    f"{row[primary]:.3f} [{low:.3f}, {high:.3f}]{mark}",
+                    f"{row['kappa']:.3f}",
+                ]
+            shown.add_row(str(method), *cells)
+        if (of_task["flag"] != "").any():
+            shown.caption = "* a deep method below the best feature floor of its column"
+        console.print(shown)

@@ -1,0 +1,108 @@
+"""Band powers: the feature floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.signal import welch
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from sleepshift.estimators.inputs import as_windows
+
+__all__ = ["BANDS", "BandPower"]
+
+#: Hz, as in the AASM manual's rhythms; sigma is where spindles are.
+BANDS: dict[str, tuple[float, float]] = {
+    "delta": (0.5, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 12.0),
+    "sigma": (12.0, 16.0),
+    "beta": (16.0, 30.0),
+}
+
+_CHUNK = 512
+_FLOOR = 1e-12
+
+
+class BandPower(TransformerMixin, BaseEstimator):
+    """Log band powers and relative band powers of each channel.
+
+    Power spectral densities are Welch's (Hann segments of `segment_seconds`, half
+    overlapping); a band's power is the sum over its bins. Windows that already hold
+    features pass through, flattened.
+
+    Parameters
+    ----------
+    bands : mapping of str to (float, float), or None
+        Edges in Hz, the upper one excluded; None is `BANDS`.
+    relative : bool
+        Add each band's share of the power in all bands.
+    segment_seconds : float
+    sfreq : float or None
+        Rate of plain arrays; `Windows` carry their own.
+
+    Examples
+    --------
+    >>> t = np.arange(3000) / 100
+    >>> X = np.sin(2 * np.pi * 10 * t)[None, None]
+    >>> power = BandPower(sfreq=100.0).fit_transform(X)
+    >>> power.shape, int(power[0, :5].argmax())  # alpha
+    ((1, 10), 2)
+    """
+
+    def __init__(
+        self,
+        bands: Mapping[str, tuple[float, float]] | None = None,
+        relative: bool = True,
+        segment_seconds: float = 4.0,
+        sfreq: float | None = None,
+    ) -> None:
+        self.bands = bands
+        self.relative = relative
+        self.segment_seconds = segment_seconds
+        self.sfreq = sfreq
+
+    def fit(self, X: Any, y: Any = None) -> BandPower:
+        """Check the bands; nothing is learned.
+
+        Raises
+        ------
+        ValueError
+            If a band is empty at this rate.
+        """
+        windows = as_windows(X, sfreq=self.sfreq)
+        self.n_features_out_ = self._features(windows[:1], windows.sfreq).shape[1]
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features, shape (n_windows, n_channels * n_features a channel)."""
+        windows = as_windows(X, sfreq=self.sfreq)
+        parts = [
+            self._features(windows[start : start + _CHUNK], windows.sfreq)
+            for start in range(0, len(windows), _CHUNK)
+        ]
+        return np.concatenate(parts)
+
+    def _features(self, windows: Any, sfreq: float | None) -> np.ndarray:
+        x = np.asarray(windows)
+        if sfreq is None:
+            return x.reshape(len(x), -1)
+        n_segment = min(round(self.segment_seconds * sfreq), x.shape[2])
+        frequency, density = welch(x, fs=sfreq, nperseg=n_segment, axis=2)
+        bands = BANDS if self.bands is None else self.bands
+        powers = []
+        for name, (low, high) in bands.items():
+            inside = (frequency >= low) & (frequency < high)
+            if not inside.any():
+                raise ValueError(f"band {name!r} ({low:g}-{high:g} Hz) is empty at {sfreq:g} Hz")
+            powers.append(density[:, :, inside].sum(axis=2) * (frequency[1] - frequency[0]))
+        power = np.stack(powers, axis=2) + _FLOOR
+        features = [np.log(power)]
+        if self.relative:
+            features.append(power / power.sum(axis=2, keepdims=True))
+        return np.concatenate(features, axis=2).reshape(len(x), -1)

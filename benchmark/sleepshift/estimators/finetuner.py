@@ -1,0 +1,214 @@
+"""`FineTuner`: go on from a fitted base with few labelled target people."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from torch import nn
+from torch.utils.data import Dataset
+
+from sleepshift.estimators.inputs import as_labelled, encode, split_people
+from sleepshift.estimators.stager import NetworkClassifier
+from sleepshift.estimators.training import predict_logits, seeded, train
+from sleepshift.models.parts import HeadOnFeatures
+from sleepshift.windows.windows import Windows
+
+__all__ = ["FineTuner"]
+
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
+
+
+class FineTuner(NetworkClassifier):
+    """Fit a base on source people, then train some of it on labelled target people.
+
+    Frozen means frozen: parameters outside the trainable part get no gradient and are not
+    given to the optimiser, their layers stay in evaluation mode, and after fitting the
+    estimator compares them, statistics included, with what they were.
+
+    Parameters
+    ----------
+    base : estimator
+        With ``pretrained_module(n_outputs)``: a `SleepStager`, a `RelativePositioning`,
+        another `FineTuner`. It is cloned and fitted on (X, y), unless it comes fitted
+        inside a `sklearn.frozen.FrozenEstimator`.
+    trainable : {"all", "head", "norm", "none"}
+        The whole network; the last layer (on features computed once); the normalisation
+        layers; nothing.
+    max_epochs, batch_size, lr, weight_decay, valid_size, patience, device, random_state, data_seed
+        As in `SleepStager`, for the fine-tuning. A share of the target people is set aside
+        to keep the best pass; with one person all passes are made.
+    verbose : int
+
+    Attributes
+    ----------
+    base_ : fitted base
+    module_, classes_, history_, ch_names_, sfreq_, n_parameters_
+
+    Examples
+    --------
+    >>> from sleepshift.estimators import FineTuner, SleepStager
+    >>> tuner = FineTuner(SleepStager(model="mlp"), trainable="head")
+    >>> sorted(tuner.prerequisites())
+    ['base']
+    """
+
+    # MOABB's evaluations hand over the labelled calibration windows by these names.
+    __metadata_request__fit = {"X_target_labeled": True, "y_target_labeled": True}
+
+    def __init__(
+        self,
+        base: Any,
+        trainable: str = "all",
+        max_epochs: int = 10,
+        batch_size: int = 64,
+        lr: float = 3e-4,
+        weight_decay: float = 0.0,
+        valid_size: float = 0.2,
+        patience: int | None = 5,
+        device: str = "auto",
+        random_state: int | None = 0,
+        data_seed: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.base = base
+        self.trainable = trainable
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.valid_size = valid_size
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.data_seed = data_seed
+        self.verbose = verbose
+
+    def prerequisites(self) -> dict[str, Any]:
+        """Estimators to fit first, by parameter name."""
+        return {} if isinstance(self.base, FrozenEstimator) else {"base": self.base}
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_target_labeled: Any = None,
+        y_target_labeled: Any = None,
+    ) -> FineTuner:
+        """Fit the base on (X, y), then fine-tune on the labelled target windows.
+
+        Parameters
+        ----------
+        X, y
+            Source windows and labels, as in `SleepStager.fit`.
+        X_target_labeled, y_target_labeled
+            Windows and labels of target people; where they are not given, (X, y) takes
+            their place.
+
+        Raises
+        ------
+        ValueError
+            If `trainable` is unknown, or the base and the windows do not fit.
+        RuntimeError
+            If a frozen part changed all the same.
+        """
+        if self.trainable not in ("all", "head", "norm", "none"):
+            raise ValueError(f"trainable is all, head, norm or none, not {self.trainable!r}")
+        frozen = isinstance(self.base, FrozenEstimator)
+        self.base_ = self.base if frozen else clone(self.base).fit(X, y)
+        if X_target_labeled is None:
+            X_target_labeled, y_target_labeled = X, y
+        sfreq = self.base_.sfreq_
+        windows, y, classes = as_labelled(X_target_labeled, y_target_labeled, sfreq=sfreq)
+        self.classes_ = getattr(self.base_, "classes_", classes)
+        self.ch_names_ = tuple(self.base_.ch_names_)
+        self.sfreq_ = sfreq
+        if isinstance(X_target_labeled, Windows):
+            windows = windows.pick(self.ch_names_)
+        windows = encode(windows, y, self.classes_)
+        with seeded(self.random_state):
+            module = self.base_.pretrained_module(len(self.classes_))
+            before = copy.deepcopy(module.state_dict())
+            active = self._freeze(module)
+            self.history_ = self._train(module, windows, active)
+        self._check_frozen(module, active, before)
+        for parameter in module.parameters():
+            parameter.requires_grad_(True)
+        self.module_ = module.eval()
+        return self
+
+    def _freeze(self, module: nn.Module) -> list[nn.Module]:
+        """Switch gradients off outside the trainable part; return that part's modules."""
+        parts: dict[str, list[nn.Module]] = {
+            "all": [module],
+            "head": [module.get_submodule("final_layer")],
+            "norm": [m for m in module.modules() if isinstance(m, _NORMS)],
+            "none": [],
+        }
+        active = parts[self.trainable]
+        module.requires_grad_(False)
+        for part in active:
+            part.requires_grad_(True)
+        if self.trainable == "norm" and not any(p.requires_grad for p in module.parameters()):
+            raise ValueError("trainable='norm': this network has no normalisation weights")
+        return active
+
+    def _train(
+        self, module: nn.Module, windows: Windows, active: list[nn.Module]
+    ) -> list[dict[str, Any]]:
+        if self.trainable == "none":
+            return []
+        parts = split_people(windows, self.valid_size, self.data_seed)
+        network, sets = module, list[Dataset | None](parts)
+        if self.trainable == "head":
+            network = HeadOnFeatures(module.get_submodule("final_layer"))
+            sets = [p if p is None else _Features(module, p, self.device) for p in parts]
+        return train(
+            network,
+            *sets,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            active=active,
+            device=self.device,
+            verbose=self.verbose,
+        )
+
+    def _check_frozen(
+        self, module: nn.Module, active: list[nn.Module], before: dict[str, torch.Tensor]
+    ) -> None:
+        live = {id(t) for part in active for t in [*part.parameters(), *part.buffers()]}
+        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+        for name, tensor in tensors.items():
+            if id(tensor) not in live and not torch.equal(tensor, before[name]):
+                raise RuntimeError(f"frozen part {name} changed while fine-tuning")
+
+
+class _Features(Dataset):
+    """Features before the last layer, computed once, with the windows' labels."""
+
+    def __init__(self, module: nn.Module, windows: Windows, device: str) -> None:
+        features = predict_logits(module, windows, features=True, device=device)
+        self.x = torch.from_numpy(features)
+        self.y = torch.from_numpy(windows.y.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, ...]:
+        return self.x[i], self.y[i]
+
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, ...]:
+        return self.x[indices], self.y[indices]

@@ -1,0 +1,133 @@
+"""What estimators accept, and how it is split by person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from sleepshift.windows.windows import Windows
+
+__all__ = ["as_labelled", "as_windows", "encode", "split_people"]
+
+
+def as_windows(X: Any, *, sfreq: float | None = None) -> Windows:
+    """Read X as `Windows`.
+
+    Parameters
+    ----------
+    X : Windows, ndarray (n, channels, times), Braindecode windows dataset or MNE Epochs
+        Signals of Epochs are read in microvolts; arrays are taken as they are.
+    sfreq : float or None
+        Rate of a plain array; None means that its last axis holds features.
+
+    Raises
+    ------
+    ValueError
+        If X is none of these.
+    """
+    if isinstance(X, Windows):
+        return X
+    if hasattr(X, "datasets") and hasattr(X, "get_metadata"):
+        return Windows.from_braindecode(X)
+    if hasattr(X, "get_data") and hasattr(X, "info"):
+        return Windows.from_arrays(
+            X.get_data(units="uV"), ch_names=X.ch_names, sfreq=float(X.info["sfreq"])
+        )
+    array = np.asarray(X)
+    if array.ndim != 3 or array.dtype.kind not in "fiu":
+        raise ValueError(
+            "X must be Windows, a numeric array (n_windows, n_channels, n_times), a Braindecode "
+            f"windows dataset or MNE Epochs; got {type(X).__name__} of shape {array.shape}"
+        )
+    return Windows.from_arrays(array, sfreq=sfreq)
+
+
+def as_labelled(
+    X: Any, y: Any, *, sfreq: float | None = None
+) -> tuple[Windows, np.ndarray, np.ndarray]:
+    """Read X and y; y may be left out where X carries labels.
+
+    Returns
+    -------
+    windows : Windows
+    y : ndarray, shape (n_windows,)
+    classes : ndarray
+        All stages of the scheme where there is one, whether or not they occur; else the
+        sorted labels that occur.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, or not one a window.
+    """
+    windows = as_windows(X, sfreq=sfreq)
+    if y is None:
+        if not windows.has_labels:
+            raise ValueError("y is missing, and X carries no labels")
+        y = windows.y
+    y = np.asarray(y)
+    if y.shape != (len(windows),):
+        raise ValueError(f"y has shape {y.shape} for {len(windows)} windows")
+    if windows.scheme is not None:
+        from sleepshift.stages import get_scheme
+
+        return windows, y, np.arange(len(get_scheme(windows.scheme)))
+    return windows, y, np.unique(y)
+
+
+def encode(windows: Windows, y: np.ndarray, classes: np.ndarray) -> Windows:
+    """Windows whose labels are positions in `classes`.
+
+    Raises
+    ------
+    ValueError
+        If a label is not among the classes.
+    """
+    codes = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+    if not np.array_equal(classes[codes], y):
+        strange = sorted(set(y.tolist()) - set(classes.tolist()))
+        raise ValueError(f"labels {strange} are not among the classes {classes.tolist()}")
+    return windows.with_labels(codes.astype(np.int64))
+
+
+def split_people(
+    windows: Windows, share: float, seed: int, *, stratify: bool = True
+) -> tuple[Windows, Windows | None]:
+    """Set a share of the people aside for validation.
+
+    Parameters
+    ----------
+    windows : Windows
+        Labels are only needed where people are not known and `stratify` is true.
+    share : float
+        Share of the people, rounded up to at least one; 0 sets nobody aside.
+    seed : int
+        Who is set aside depends on this and on the people alone.
+
+    Returns
+    -------
+    train, valid : Windows, Windows or None
+        `valid` is None with a share of 0, or where there is one person only. Windows
+        that do not say whose they are are split at random by label.
+    """
+    if share == 0:
+        return windows, None
+    subjects = windows.subjects
+    if subjects is None:
+        labels = windows.y if stratify else np.zeros(len(windows))
+        _, counts = np.unique(labels, return_counts=True)
+        n_valid = max(int(np.ceil(share * len(windows))), len(counts))
+        if counts.min() < 2 or n_valid > len(windows) - len(counts):
+            return windows, None
+        splitter = StratifiedShuffleSplit(1, test_size=n_valid, random_state=seed)
+        train, valid = next(splitter.split(labels, labels))
+        return windows[np.sort(train)], windows[np.sort(valid)]
+    people = np.unique(subjects)
+    if len(people) < 2:
+        return windows, None
+    n_valid = min(max(1, round(share * len(people))), len(people) - 1)
+    held = np.random.default_rng(seed).choice(people, n_valid, replace=False)
+    aside = np.isin(subjects, held)
+    return windows[~aside], windows[aside]

@@ -1,0 +1,263 @@
+"""Encoders that learn from the order of windows in the night, without labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sleepshift.estimators.inputs import as_windows, split_people
+from sleepshift.estimators.pretext import (
+    FreshTuples,
+    PretextNet,
+    TupleDataset,
+    draw_pairs,
+    draw_triplets,
+)
+from sleepshift.estimators.training import predict_logits, seeded, train
+from sleepshift.models import build_model
+from sleepshift.models.parts import WithHead
+from sleepshift.windows.windows import Windows
+
+__all__ = ["RelativePositioning", "TemporalShuffling"]
+
+
+class RelativePositioning(TransformerMixin, BaseEstimator):
+    """Learn to tell windows that are close in time from windows that are far apart.
+
+    The encoder is a network of the catalogue whose last layer gives the embedding; two
+    embeddings are compared by their absolute difference (Banville et al. 2019, arXiv
+    1911.05419). As a transformer it makes a stager in front of any classifier.
+
+    Parameters
+    ----------
+    model, model_params, channels, sfreq, batch_size, lr, weight_decay, device, verbose
+        As in `SleepStager`; a batch holds tuples.
+    embedding_size : int
+    tau_pos, tau_neg : float
+        Seconds: pairs at most `tau_pos` apart are close, at least `tau_neg` apart are far.
+    n_pairs : int
+        Tuples a pass, drawn anew for each.
+    max_epochs, patience, valid_size : int, int, float
+        People set aside for validation keep their tuples through all passes.
+    random_state : int or None
+        Model seed: weights, tuples, dropout.
+    data_seed : int
+        Who is set aside for validation.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+    history_ : list of dict
+    ch_names_, sfreq_, n_parameters_
+
+    Notes
+    -----
+    A plain array is read as one recording of consecutive 30-s windows; `Windows` know
+    their recordings and onsets.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> stager = make_pipeline(RelativePositioning(), LogisticRegression())
+    """
+
+    _draw: ClassVar[Callable[..., Any]] = staticmethod(draw_pairs)
+    _n_windows: ClassVar[int] = 2
+
+    __metadata_request__fit = {"X_target_unlabeled": True}
+
+    def __init__(
+        self,
+        model: str = "chambon2018",
+        model_params: dict[str, Any] | None = None,
+        channels: Sequence[str] | None = None,
+        sfreq: float | None = None,
+        embedding_size: int = 100,
+        tau_pos: float = 60.0,
+        tau_neg: float = 900.0,
+        n_pairs: int = 2000,
+        max_epochs: int = 20,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        valid_size: float = 0.2,
+        patience: int | None = 5,
+        device: str = "auto",
+        random_state: int | None = 0,
+        data_seed: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.model = model
+        self.model_params = model_params
+        self.channels = channels
+        self.sfreq = sfreq
+        self.embedding_size = embedding_size
+        self.tau_pos = tau_pos
+        self.tau_neg = tau_neg
+        self.n_pairs = n_pairs
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.valid_size = valid_size
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.data_seed = data_seed
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, *, X_target_unlabeled: Any = None) -> RelativePositioning:
+        """Learn the encoder; labels are ignored.
+
+        Parameters
+        ----------
+        X : Windows, ndarray, Braindecode windows dataset or MNE Epochs
+        y : ignored
+        X_target_unlabeled : like X, or None
+            Further signals to learn from.
+
+        Raises
+        ------
+        ValueError
+            If the windows have no order in time, or times do not fit.
+        """
+        if not 0 < self.tau_pos <= self.tau_neg:
+            raise ValueError(f"0 < tau_pos <= tau_neg, not {self.tau_pos} and {self.tau_neg}")
+        parts = [X] if X_target_unlabeled is None else [X, X_target_unlabeled]
+        views = [as_windows(part, sfreq=self.sfreq).without_labels() for part in parts]
+        windows = Windows.concat([view.pick(self.channels) for view in views])
+        with seeded(self.random_state):
+            encoder = self._build(windows.shape[1:], windows.sfreq)
+            data, valid = split_people(windows, self.valid_size, self.data_seed, stratify=False)
+            draw = partial(type(self)._draw, tau_pos=self.tau_pos, tau_neg=self.tau_neg)
+            rng = np.random.default_rng(self.random_state)
+            n_valid = max(1, round(self.valid_size * self.n_pairs))
+            self.history_ = train(
+                PretextNet(encoder, self.embedding_size, self._n_windows),
+                TupleDataset(data, draw, self.n_pairs, rng),
+                None if valid is None else TupleDataset(valid, draw, n_valid, rng),
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                patience=self.patience,
+                device=self.device,
+                verbose=self.verbose,
+                callbacks=[FreshTuples()],
+            )
+        self.encoder_ = encoder.eval()
+        self.ch_names_ = windows.ch_names
+        self.sfreq_ = windows.sfreq
+        self.n_times_ = windows.shape[2]
+        return self
+
+    def _build(self, shape: tuple[int, ...], sfreq: float | None) -> nn.Module:
+        return build_model(
+            self.model,
+            n_chans=shape[0],
+            n_times=shape[1],
+            sfreq=sfreq,
+            n_outputs=self.embedding_size,
+            **self.model_params or {},
+        )
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embeddings, shape (n_windows, embedding_size)."""
+        check_is_fitted(self, "encoder_")
+        windows = as_windows(X, sfreq=self.sfreq_)
+        if isinstance(X, Windows):
+            windows = windows.pick(self.ch_names_)
+        return predict_logits(self.encoder_, windows, device=self.device)
+
+    def pretrained_module(self, n_outputs: int) -> nn.Module:
+        """A copy of the encoder under a fresh linear head."""
+        check_is_fitted(self, "encoder_")
+        return WithHead(copy.deepcopy(self.encoder_), self.embedding_size, n_outputs)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of the encoder's parameters."""
+        check_is_fitted(self, "encoder_")
+        return sum(p.numel() for p in self.encoder_.parameters())
+
+    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Network and plain facts from which `restore` makes the same fitted estimator."""
+        check_is_fitted(self, "encoder_")
+        facts = {
+            "ch_names": list(self.ch_names_),
+            "sfreq": self.sfreq_,
+            "n_times": self.n_times_,
+            "history": self.history_,
+        }
+        return self.encoder_, facts
+
+    def restore(self, facts: dict[str, Any]) -> nn.Module:
+        """Set the fitted attributes and return a network whose weights are still to be loaded."""
+        self.ch_names_ = tuple(facts["ch_names"])
+        self.sfreq_ = facts["sfreq"]
+        self.n_times_ = facts["n_times"]
+        self.history_ = facts["history"]
+        self.encoder_ = self._build((len(self.ch_names_), self.n_times_), self.sfreq_).eval()
+        return self.encoder_
+
+
+class TemporalShuffling(RelativePositioning):
+    """Learn to tell whether the middle one of three windows lies between the other two.
+
+    The sibling of `RelativePositioning` (Banville et al. 2019), with the same parameters;
+    `tau_pos` bounds the distance of the outer two, and a middle window out of place lies at
+    least `tau_neg` from both.
+    """
+
+    _draw = staticmethod(draw_triplets)
+    _n_windows = 3
+
+    def __init__(
+        self,
+        model: str = "chambon2018",
+        model_params: dict[str, Any] | None = None,
+        channels: Sequence[str] | None = None,
+        sfreq: float | None = None,
+        embedding_size: int = 100,
+        tau_pos: float = 180.0,
+        tau_neg: float = 900.0,
+        n_pairs: int = 2000,
+        max_epochs: int = 20,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        valid_size: float = 0.2,
+        patience: int | None = 5,
+        device: str = "auto",
+        random_state: int | None = 0,
+        data_seed: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            model=model,
+            model_params=model_params,
+            channels=channels,
+            sfreq=sfreq,
+            embedding_size=embedding_size,
+            tau_pos=tau_pos,
+            tau_neg=tau_neg,
+            n_pairs=n_pairs,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            weight_decay=weight_decay,
+            valid_size=valid_size,
+            patience=patience,
+            device=device,
+            random_state=random_state,
+            data_seed=data_seed,
+            verbose=verbose,
+        )

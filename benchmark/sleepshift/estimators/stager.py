@@ -1,0 +1,241 @@
+"""`SleepStager`: one network on one view."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sleepshift.estimators.inputs import as_labelled, as_windows, encode, split_people
+from sleepshift.estimators.training import balanced_weights, predict_logits, seeded, train
+from sleepshift.models import build_model
+from sleepshift.windows.windows import Windows
+
+__all__ = ["NetworkClassifier", "SleepStager"]
+
+
+class NetworkClassifier(ClassifierMixin, BaseEstimator):
+    """What every classifier with a fitted ``module_`` can do.
+
+    A subclass sets ``module_`` (whose last layer is ``final_layer``), ``classes_``,
+    ``ch_names_``, ``sfreq_`` and ``history_`` in `fit`, and has a ``device`` parameter.
+    """
+
+    module_: nn.Module
+    classes_: np.ndarray
+    ch_names_: tuple[str, ...]
+    sfreq_: float | None
+    history_: list[dict[str, Any]]
+
+    def _view(self, X: Any) -> Windows:
+        check_is_fitted(self, "module_")
+        windows = as_windows(X, sfreq=self.sfreq_)
+        if isinstance(X, Windows):
+            return windows.pick(self.ch_names_)
+        if windows.shape[1] != len(self.ch_names_):
+            raise ValueError(
+                f"X has {windows.shape[1]} channels; fitted on {len(self.ch_names_)}: "
+                f"{', '.join(self.ch_names_)}"
+            )
+        return windows
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits, shape (n_windows, n_classes)."""
+        return predict_logits(self.module_, self._view(X), device=self.device)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities, shape (n_windows, n_classes), columns in the order of ``classes_``."""
+        return softmax(self.decision_function(X).astype(np.float64), axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable stage of each window, shape (n_windows,)."""
+        return self.classes_[self.decision_function(X).argmax(axis=1)]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features before the last layer, shape (n_windows, n_features)."""
+        features = predict_logits(self.module_, self._view(X), features=True, device=self.device)
+        return features.reshape(len(features), -1)
+
+    def pretrained_module(self, n_outputs: int) -> nn.Module:
+        """A copy of the fitted network to go on from.
+
+        Raises
+        ------
+        ValueError
+            If it has another number of outputs.
+        """
+        check_is_fitted(self, "module_")
+        if n_outputs != len(self.classes_):
+            raise ValueError(f"the base knows {len(self.classes_)} stages, not {n_outputs}")
+        return copy.deepcopy(self.module_)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of the network's parameters."""
+        check_is_fitted(self, "module_")
+        return sum(p.numel() for p in self.module_.parameters())
+
+
+class SleepStager(NetworkClassifier):
+    """A network that stages single windows, trained with skorch through Braindecode.
+
+    Parameters
+    ----------
+    model : str
+        Name in the catalogue of networks (``sleepshift models``).
+    model_params : dict or None
+        Further arguments of the network's constructor.
+    channels : sequence of str or None
+        Channels of the view, by name; None takes all that X has.
+    sfreq : float or None
+        Rate of X where it is a plain array; `Windows` carry their own.
+    max_epochs, batch_size, lr, weight_decay
+        Training budget; Adam, cross-entropy.
+    class_weight : {"balanced"} or None
+        ``"balanced"`` weighs stages by the inverse of their share in the training people.
+    valid_size : float
+        Share of the people set aside to stop early and keep the best pass; 0 trains on all.
+    patience : int or None
+        Passes without a lower validation loss before stopping.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    random_state : int or None
+        Model seed: weights, shuffling, dropout.
+    data_seed : int
+        Who is set aside for validation.
+    verbose : int
+        1 prints skorch's table.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+    classes_ : ndarray
+        All stages of the scheme where X carries one, else the labels seen.
+    history_ : list of dict
+        One row a training pass.
+    ch_names_, sfreq_, n_parameters_
+
+    Examples
+    --------
+    >>> X, y = np.random.default_rng(0).normal(size=(20, 2, 300)), np.arange(20) % 2
+    >>> stager = SleepStager(sfreq=10.0, max_epochs=1, model_params={"n_conv_chs": 2})
+    >>> stager.fit(X, y).predict_proba(X).shape
+    (20, 2)
+    """
+
+    def __init__(
+        self,
+        model: str = "chambon2018",
+        model_params: dict[str, Any] | None = None,
+        channels: Sequence[str] | None = None,
+        sfreq: float | None = None,
+        max_epochs: int = 20,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        class_weight: str | None = None,
+        valid_size: float = 0.2,
+        patience: int | None = 5,
+        device: str = "auto",
+        random_state: int | None = 0,
+        data_seed: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.model = model
+        self.model_params = model_params
+        self.channels = channels
+        self.sfreq = sfreq
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.valid_size = valid_size
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.data_seed = data_seed
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> SleepStager:
+        """Train a fresh network.
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, channels, times), Braindecode windows dataset or MNE Epochs
+        y : array-like, shape (n,), or None
+            None takes the labels that X carries.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter does not fit.
+        """
+        windows, y, classes = as_labelled(X, y, sfreq=self.sfreq)
+        windows = encode(windows.pick(self.channels), y, classes)
+        with seeded(self.random_state):
+            module = self._build(windows.shape[1:], windows.sfreq, len(classes))
+            data, valid = split_people(windows, self.valid_size, self.data_seed)
+            weight = None
+            if self.class_weight == "balanced":
+                weight = balanced_weights(data.y, len(classes))
+            elif self.class_weight is not None:
+                raise ValueError(f"class_weight is 'balanced' or None, not {self.class_weight!r}")
+            self.history_ = train(
+                module,
+                data,
+                valid,
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                patience=self.patience,
+                class_weight=weight,
+                device=self.device,
+                verbose=self.verbose,
+            )
+        self.module_ = module
+        self.classes_ = classes
+        self.ch_names_ = windows.ch_names
+        self.sfreq_ = windows.sfreq
+        self.n_times_ = windows.shape[2]
+        return self
+
+    def _build(self, shape: tuple[int, ...], sfreq: float | None, n_outputs: int) -> nn.Module:
+        return build_model(
+            self.model,
+            n_chans=shape[0],
+            n_times=shape[1],
+            sfreq=sfreq,
+            n_outputs=n_outputs,
+            **self.model_params or {},
+        )
+
+    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Network and plain facts from which `restore` makes the same fitted estimator."""
+        check_is_fitted(self, "module_")
+        facts = {
+            "classes": self.classes_.tolist(),
+            "ch_names": list(self.ch_names_),
+            "sfreq": self.sfreq_,
+            "n_times": self.n_times_,
+            "history": self.history_,
+        }
+        return self.module_, facts
+
+    def restore(self, facts: dict[str, Any]) -> nn.Module:
+        """Set the fitted attributes and return a network whose weights are still to be loaded."""
+        self.classes_ = np.array(facts["classes"])
+        self.ch_names_ = tuple(facts["ch_names"])
+        self.sfreq_ = facts["sfreq"]
+        self.n_times_ = facts["n_times"]
+        self.history_ = facts["history"]
+        shape = (len(self.ch_names_), self.n_times_)
+        self.module_ = self._build(shape, self.sfreq_, len(self.classes_)).eval()
+        return self.module_

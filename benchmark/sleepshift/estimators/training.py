@@ -1,0 +1,220 @@
+"""Train one network with skorch, and read one network out: the only loops there are."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import torch
+from braindecode import EEGClassifier
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.helper import predefined_split
+from torch import nn
+from torch.utils.data import Dataset
+
+from sleepshift.models.parts import tap_features
+from sleepshift.windows.windows import Windows, identity_collate
+
+__all__ = ["balanced_weights", "on_epoch", "predict_logits", "resolve_device", "seeded", "train"]
+
+#: Called after each training pass as ``f(epoch, max_epochs, row of history)``; a runner sets
+#: it to show training, so that estimators carry no display parameters.
+on_epoch: ContextVar[Callable[[int, int, dict[str, Any]], None] | None] = ContextVar(
+    "on_epoch", default=None
+)
+
+INFERENCE_BATCH = 64
+
+
+def resolve_device(device: str) -> str:
+    """``"auto"`` is CUDA where there is one, then MPS, then the CPU."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def seeded(random_state: int | np.random.RandomState | None) -> Iterator[None]:
+    """Seed torch inside the block and give its generators back as they were."""
+    if random_state is None:
+        yield
+        return
+    if isinstance(random_state, np.random.RandomState):
+        random_state = int(random_state.randint(2**31))
+    with torch.random.fork_rng():
+        torch.manual_seed(random_state)
+        yield
+
+
+def balanced_weights(codes: np.ndarray, n_classes: int) -> torch.Tensor:
+    """Class weights n / (k * n_class), as scikit-learn's ``"balanced"``; 0 where absent.
+
+    Parameters
+    ----------
+    codes : ndarray of int
+        Labels of the training windows only.
+    """
+    counts = np.bincount(codes, minlength=n_classes)
+    present = np.count_nonzero(counts)
+    weights = np.divide(len(codes), present * counts, where=counts > 0, out=np.zeros(n_classes))
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of skorch's history in plain Python numbers, without its batches."""
+    return {
+        k: v.item() if isinstance(v, np.generic) else v for k, v in row.items() if k != "batches"
+    }
+
+
+class _Report(Callback):
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        report = on_epoch.get()
+        if report is not None:
+            report(len(net.history), net.max_epochs, _plain(net.history[-1]))
+
+
+class _Classifier(EEGClassifier):
+    """An `EEGClassifier` whose frozen parts stay frozen.
+
+    skorch switches the whole module to training mode on every batch, which would move the
+    statistics of frozen batch normalisations and drop activations of frozen layers; and it
+    hands frozen parameters to the optimiser.
+    """
+
+    def __init__(
+        self, module: Any, *args: Any, active: Sequence[nn.Module] | None = None, **kwargs: Any
+    ) -> None:
+        self.active = active
+        super().__init__(module, *args, **kwargs)
+
+    def _set_training(self, training: bool = True) -> None:
+        super()._set_training(training and self.active is None)
+        for part in self.active or ():
+            part.train(training)
+
+    def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, parameter in super().get_all_learnable_params():
+            if parameter.requires_grad:
+                yield name, parameter
+
+
+def train(
+    module: nn.Module,
+    data: Dataset,
+    valid: Dataset | None,
+    *,
+    max_epochs: int,
+    batch_size: int,
+    lr: float,
+    weight_decay: float = 0.0,
+    patience: int | None = None,
+    class_weight: torch.Tensor | None = None,
+    active: Sequence[nn.Module] | None = None,
+    device: str = "auto",
+    verbose: int = 0,
+    callbacks: Sequence[Callback] = (),
+) -> list[dict[str, Any]]:
+    """Train a network in place; with validation windows the best pass is kept.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Parameters with ``requires_grad=False`` stay as they are.
+    data, valid : torch Dataset
+        With ``__getitems__`` giving whole batches, as `Windows` does. `valid` None trains
+        for all of `max_epochs`.
+    max_epochs, batch_size : int
+    lr, weight_decay : float
+        Of Adam.
+    patience : int or None
+        Passes without a lower validation loss before stopping; None never stops early.
+    class_weight : tensor or None
+        Weights of the cross-entropy, shape (n_classes,).
+    active : sequence of nn.Module or None
+        Parts that are put in training mode; all others stay in evaluation mode, so that
+        their statistics do not move. None is the whole network.
+
+    Returns
+    -------
+    list of dict
+        One row a training pass: losses and seconds.
+
+    Raises
+    ------
+    FloatingPointError
+        If training diverged.
+    """
+    n_items = len(data)  # type: ignore[arg-type]
+    stopping = []
+    if valid is not None:
+        waiting = max_epochs + 1 if patience is None else patience
+        stopping = [EarlyStopping("valid_loss", patience=waiting, load_best=True, sink=_silent)]
+    weight = {} if class_weight is None else {"criterion__weight": class_weight}
+    net = _Classifier(
+        module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        active=active,
+        criterion=nn.CrossEntropyLoss,
+        **weight,
+        optimizer=torch.optim.Adam,
+        lr=lr,
+        optimizer__weight_decay=weight_decay,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        train_split=None if valid is None else predefined_split(valid),
+        iterator_train__collate_fn=identity_collate,
+        iterator_valid__collate_fn=identity_collate,
+        # Batch normalisation cannot train on a last batch of one window.
+        iterator_train__drop_last=n_items > batch_size and n_items % batch_size == 1,
+        callbacks=[("report", _Report()), *[("stop", cb) for cb in stopping], *callbacks],
+        callbacks__valid_acc=None,
+        classes=[0],
+        device=resolve_device(device),
+        verbose=verbose,
+    )
+    net.fit(data, None)
+    module.to("cpu").eval()
+    history = [_plain(row) for row in net.history]
+    if not math.isfinite(history[-1]["train_loss"]):
+        raise FloatingPointError("training diverged: the loss is not finite; lower lr")
+    return history
+
+
+def _silent(message: str) -> None:
+    """Early stopping is seen in the history; it prints nothing."""
+
+
+def predict_logits(
+    module: nn.Module, windows: Windows, *, features: bool = False, device: str = "auto"
+) -> np.ndarray:
+    """Run a network over windows in no-grad batches.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Put in evaluation mode.
+    windows : Windows
+    features : bool
+        Return what enters ``final_layer`` instead of the logits.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_windows, n_outputs) or (n_windows, ...) for features
+    """
+    target = resolve_device(device)
+    module = module.to(target, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    batches = []
+    tap = tap_features(module) if features else contextlib.nullcontext([])
+    with torch.no_grad(), tap as taken:
+        for start in range(0, len(windows), INFERENCE_BATCH):
+            x = windows.__getitems__(range(start, min(start + INFERENCE_BATCH, len(windows))))[0]
+            logits = module(x.to(target))
+            batches.append((taken.pop() if features else logits).cpu().numpy())
+    module.to("cpu")
+    return np.concatenate(batches).astype(np.float32, copy=False)

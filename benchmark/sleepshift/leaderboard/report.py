@@ -1,0 +1,138 @@
+"""Write a leaderboard folder from a run, and check one against its own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sleepshift import __version__
+from sleepshift.atomic import read_json, write_json, write_text
+from sleepshift.digest import digest
+from sleepshift.errors import GridError
+from sleepshift.leaderboard.frame import person_figures, read_confusion, results_frame
+from sleepshift.leaderboard.plot import plot_leaderboard
+from sleepshift.leaderboard.table import check_grid, leaderboard, to_markdown
+from sleepshift.runner import read_grid
+
+__all__ = ["check_report", "read_report", "write_report"]
+
+#: Figures are written with so many significant digits; tables are made from what was written.
+DIGITS = "%.9g"
+
+
+def write_report(
+    runs: Path,
+    out: Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    command: str = "",
+    partial: bool = False,
+    mixed: bool = False,
+) -> pd.DataFrame:
+    """Write ``results.csv``, ``leaderboard.csv``, ``.md``, ``.png`` and ``manifest.json``.
+
+    Parameters
+    ----------
+    runs : Path
+        Folder of a run.
+    out : Path
+        Folder of the leaderboard; other files in it (a README) are left alone.
+    tasks : sequence of str or None
+        Tasks to report; None is all in the run.
+    command : str
+        Command that made the run, for the manifest.
+    partial, mixed : bool
+        Allow missing cells, or rows that do not belong together; the table says so.
+
+    Returns
+    -------
+    DataFrame
+        The leaderboard.
+
+    Raises
+    ------
+    GridError
+        If the grid is incomplete or mixed, or holds nothing to report.
+    """
+    grid, frame = read_grid(runs), results_frame(runs)
+    if tasks is not None:
+        frame = frame[frame["task"].isin(list(tasks))]
+    frame = frame.dropna(axis="columns", how="all").reset_index(drop=True)
+    facts = {name: grid["tasks"][name] for name in dict.fromkeys(frame["task"])}
+    notes = check_grid(frame, partial=partial, mixed=mixed)
+    if not (frame["status"] == "ok").any():
+        raise GridError("no cell has been scored yet; there is nothing to report")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "results.csv", frame.to_csv(index=False, float_format=DIGITS))
+    manifest = {
+        "command": command,
+        "sleepshift": __version__,
+        "notes": notes,
+        "tasks": facts,
+        "rows": digest((out / "results.csv").read_text()),
+    }
+    frame = pd.read_csv(out / "results.csv", dtype={"fold": str, "subject": str})
+    table = leaderboard(frame, facts)
+    write_text(out / "leaderboard.csv", table.to_csv(index=False, float_format=DIGITS))
+    write_text(out / "leaderboard.md", to_markdown(table, frame, facts, notes))
+    plot_leaderboard(table, frame, facts, out / "leaderboard.png")
+    write_json(out / "manifest.json", manifest)
+    return table
+
+
+def read_report(out: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows and manifest of a leaderboard folder.
+
+    Raises
+    ------
+    GridError
+        If it is not one.
+    """
+    manifest = read_json(out / "manifest.json")
+    try:
+        frame = pd.read_csv(out / "results.csv", dtype={"fold": str, "subject": str})
+    except (OSError, ValueError) as error:
+        raise GridError(f"{out} is not a leaderboard: {error}") from None
+    if not isinstance(manifest, dict) or "tasks" not in manifest:
+        raise GridError(f"{out} is not a leaderboard: manifest.json is missing or damaged")
+    return frame, manifest
+
+
+def check_report(out: Path) -> int:
+    """Recompute every figure of a leaderboard from its confusion counts.
+
+    Returns
+    -------
+    int
+        Number of rows checked.
+
+    Raises
+    ------
+    GridError
+        Naming the first figure that differs.
+    """
+    frame, manifest = read_report(out)
+    scored = frame[frame["status"] == "ok"]
+    for row in scored.to_dict("records"):
+        task = manifest["tasks"][row["task"]]
+        counts = read_confusion(row["confusion"])
+        figures = person_figures(counts, task["scheme"], task["scoring"]["scheme"])
+        for name, value in figures.items():
+            if name in row and not np.isclose(row[name], value, rtol=1e-7, equal_nan=True):
+                raise GridError(
+                    f"{out}/results.csv: {row['task']}, {row['method']}, person "
+                    f"{row['subject']}: {name} is {row[name]}, its counts give {value}"
+                )
+    table = leaderboard(frame, manifest["tasks"])
+    made = {
+        "leaderboard.csv": table.to_csv(index=False, float_format=DIGITS),
+        "leaderboard.md": to_markdown(table, frame, manifest["tasks"], manifest["notes"]),
+    }
+    for name, text in made.items():
+        if (out / name).read_text(encoding="utf-8") != text:
+            raise GridError(f"{out}/{name} does not follow from results.csv; report it again")
+    return len(scored)

@@ -1,0 +1,90 @@
+"""What a method is: a named recipe that makes an estimator for a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sleepshift.protocol.fold import Fold
+
+__all__ = ["Method", "Settings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a task, the command line and the seeds say to every method.
+
+    Parameters
+    ----------
+    model : str
+        Network of the deep methods.
+    channels : tuple of str
+        The student's view, cut to as many channels as the network takes.
+    max_epochs, finetune_epochs, pretext_epochs : int
+        Training passes from scratch, of fine-tuning, and of the pretext tasks.
+    n_pairs : int
+        Tuples a pretext pass.
+    batch_size, lr, finetune_lr, patience
+    random_state, data_seed : int
+        Model seed and data seed.
+    device : str
+    """
+
+    model: str
+    channels: tuple[str, ...]
+    max_epochs: int
+    batch_size: int
+    lr: float
+    finetune_epochs: int
+    finetune_lr: float
+    pretext_epochs: int
+    n_pairs: int
+    patience: int
+    random_state: int = 0
+    data_seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named recipe.
+
+    Parameters
+    ----------
+    name, family, summary : str
+    learns_from : str
+        In words: whose signals and whose labels.
+    make : callable
+        ``make(settings) -> estimator``; heavy imports happen inside.
+    needs : tuple of {"target_labeled", "order"}
+        What a task must offer.
+    deep : bool
+        Whether it trains the task's network.
+    floor : bool
+        Whether it is a feature floor that deep methods are held against.
+    """
+
+    name: str
+    family: str
+    summary: str
+    learns_from: str
+    make: Callable[[Settings], Any]
+    needs: tuple[str, ...] = ()
+    deep: bool = False
+    floor: bool = False
+
+    def skip_reason(self, fold: Fold, settings: Settings) -> str | None:
+        """Why the method cannot run on a fold; None if it can."""
+        if "target_labeled" in self.needs and fold.target_labeled is None:
+            return "the task has no labelled target people"
+        if "order" in self.needs and not fold.source.ordered:
+            return "the windows have lost their order in the night"
+        if self.deep:
+            from sleepshift.models import model_spec
+
+            spec = model_spec(settings.model)
+            if spec.kind != fold.source.kind:
+                return f"model {spec.name} takes {spec.kind} windows, not {fold.source.kind}"
+        return None

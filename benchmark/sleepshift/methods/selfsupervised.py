@@ -1,0 +1,64 @@
+"""Encoders learned from the order of windows, with a head on few labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sleepshift.methods.base import Method, Settings
+from sleepshift.methods.transfer import finetuned
+
+
+def _encoder(settings: Settings, name: str) -> Any:
+    from sleepshift import estimators
+
+    return getattr(estimators, name)(
+        model=settings.model,
+        channels=settings.channels,
+        n_pairs=settings.n_pairs,
+        max_epochs=settings.pretext_epochs,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        patience=settings.patience,
+        device=settings.device,
+        random_state=settings.random_state,
+        data_seed=settings.data_seed,
+    )
+
+
+def _probe(settings: Settings, name: str) -> Any:
+    from sleepshift.estimators import LinearProbe
+
+    return LinearProbe(_encoder(settings, name))
+
+
+_SIGNALS = "source and unlabelled target signals; target labels (source labels where none)"
+
+METHODS = (
+    Method(
+        name="rp-linear",
+        family="self-supervised",
+        summary="relative positioning, then logistic regression on its frozen features",
+        learns_from=_SIGNALS,
+        make=lambda settings: _probe(settings, "RelativePositioning"),
+        needs=("order",),
+        deep=True,
+    ),
+    Method(
+        name="rp-finetune",
+        family="self-supervised",
+        summary="relative positioning, then all layers trained on labels",
+        learns_from=_SIGNALS,
+        make=lambda settings: finetuned(settings, _encoder(settings, "RelativePositioning"), "all"),
+        needs=("order",),
+        deep=True,
+    ),
+    Method(
+        name="ts-linear",
+        family="self-supervised",
+        summary="temporal shuffling, then logistic regression on its frozen features",
+        learns_from=_SIGNALS,
+        make=lambda settings: _probe(settings, "TemporalShuffling"),
+        needs=("order",),
+        deep=True,
+    ),
+)

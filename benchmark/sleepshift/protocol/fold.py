@@ -1,0 +1,62 @@
+"""`Fold`: what a method is given, and what it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sleepshift.windows.audit import audit_split
+from sleepshift.windows.windows import Windows
+
+__all__ = ["Fold"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split of a task.
+
+    Parameters
+    ----------
+    name : str
+    source : Windows
+        Labelled windows of the source people.
+    target_labeled : Windows or None
+        Labelled windows of few target people.
+    target_unlabeled : Windows or None
+        Signals of target people, labels withheld. Where the task is transductive these
+        are the test people's own signals.
+    test : Windows
+        Signals of the test people in the student's view; labels withheld.
+    """
+
+    name: str
+    source: Windows
+    target_labeled: Windows | None
+    target_unlabeled: Windows | None
+    test: Windows
+
+    def audit(self) -> None:
+        """Refuse a fold that leaks.
+
+        Raises
+        ------
+        LeakageError
+            If labels of test or unlabelled people can be read, a person has two roles, or
+            a window was copied from one role to another.
+        """
+        for part in (self.test, self.target_unlabeled):
+            if part is not None and part.has_labels:
+                from sleepshift.errors import LeakageError
+
+                raise LeakageError(f"fold {self.name}: test labels can be read")
+        parts = {"source": self.source, "test": self.test}
+        if self.target_labeled is not None:
+            parts["target_labeled"] = self.target_labeled
+        if self.target_unlabeled is not None and not self.transductive:
+            parts["target_unlabeled"] = self.target_unlabeled
+        audit_split(parts)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether the unlabelled signals are the test people's own."""
+        unlabeled = self.target_unlabeled
+        return unlabeled is not None and set(unlabeled.rows) == set(self.test.rows)

@@ -1,0 +1,153 @@
+"""Protocols: who is source, who is target, who is tested."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sleepshift.errors import TaskError
+from sleepshift.protocol.people import People, Subjects
+
+__all__ = ["CrossAge", "LeaveSubjectsOut", "Protocol", "Roles"]
+
+
+class Roles(NamedTuple):
+    """People per role of one fold; None where the fold has no such role."""
+
+    name: str
+    source: list[str]
+    labeled: list[str] | None
+    unlabeled: list[str] | None
+    test: list[str]
+
+
+class CrossAgeFold(BaseModel):
+    """One group of target people."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    labeled: People | None = None
+    unlabeled: People | Literal["test"] | None = None
+    test: People
+
+
+class CrossAge(BaseModel):
+    """Learn on source people, adapt to few target people, test on others like them.
+
+    Subject lists are taken as they stand, so a person listed twice is a leak that the
+    audit reports. Age brackets give each person one role: those drawn as labelled or
+    unlabelled are not tested.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["cross-age"]
+    source: People
+    folds: tuple[CrossAgeFold, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> CrossAge:
+        names = [fold.name for fold in self.folds]
+        if len(set(names)) < len(names):
+            raise ValueError("two folds have the same name")
+        return self
+
+    @property
+    def pool_folds(self) -> bool:
+        """Each fold is a target group of its own in the tables."""
+        return False
+
+    @property
+    def needs_age(self) -> bool:
+        """Whether anyone is chosen by age."""
+        chosen = [self.source]
+        for fold in self.folds:
+            chosen += [
+                p for p in (fold.labeled, fold.unlabeled, fold.test) if isinstance(p, People)
+            ]
+        return any(people.ages is not None for people in chosen)
+
+    def subjects(self) -> list[str] | None:
+        """Everyone the protocol names; None if it chooses by age."""
+        if self.needs_age:
+            return None
+        named: list[str] = list(self.source.subjects or ())
+        for fold in self.folds:
+            for people in (fold.labeled, fold.unlabeled, fold.test):
+                if isinstance(people, People):
+                    named += people.subjects or ()
+        return list(dict.fromkeys(named))
+
+    def roles(self, table: pd.DataFrame, *, seed: int, allow_missing: bool) -> list[Roles]:
+        """Give everyone a role, fold by fold."""
+        source = self.source.choose(table, seed=seed, allow_missing=allow_missing)
+        all_roles = []
+        for fold in self.folds:
+            taken: set[str] = set()
+            adapting: list[list[str] | None] = []
+            for people in (fold.labeled, fold.unlabeled):
+                chosen = None
+                if isinstance(people, People):
+                    rest = table if people.ages is None else table[~table["subject"].isin(taken)]
+                    chosen = people.choose(rest, seed=seed, allow_missing=allow_missing)
+                    taken.update(chosen)
+                adapting.append(chosen)
+            rest = table if fold.test.ages is None else table[~table["subject"].isin(taken)]
+            test = fold.test.choose(rest, seed=seed, allow_missing=allow_missing)
+            labeled, unlabeled = adapting
+            if fold.unlabeled == "test":
+                unlabeled = test
+            all_roles.append(Roles(fold.name, source, labeled, unlabeled, test))
+        return all_roles
+
+
+class LeaveSubjectsOut(BaseModel):
+    """k folds over people: each is tested once, learning on all others.
+
+    `order` lists everyone in a published order, which is cut into `n_folds` runs of
+    nearly equal length; without it people are shuffled by the data seed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["leave-subjects-out"]
+    n_folds: int = Field(ge=2)
+    order: Subjects | None = None
+
+    @property
+    def pool_folds(self) -> bool:
+        """All people, each tested once, are one group in the tables."""
+        return True
+
+    @property
+    def needs_age(self) -> bool:
+        """Never: people are not chosen by age."""
+        return False
+
+    def subjects(self) -> list[str] | None:
+        """Everyone the protocol names; None takes all there are."""
+        return None if self.order is None else list(self.order)
+
+    def roles(self, table: pd.DataFrame, *, seed: int, allow_missing: bool) -> list[Roles]:
+        """Give everyone a role, fold by fold."""
+        there = table["subject"].tolist()
+        if self.order is None:
+            order = [there[k] for k in np.random.default_rng(seed).permutation(len(there))]
+        else:
+            order = People(subjects=self.order).choose(
+                table, seed=seed, allow_missing=allow_missing
+            )
+        if len(order) < self.n_folds:
+            raise TaskError(f"{self.n_folds} folds need as many people; {len(order)} are there")
+        tested = [list(map(str, part)) for part in np.array_split(np.array(order), self.n_folds)]
+        return [
+            Roles(str(k), [s for s in order if s not in test], None, None, test)
+            for k, test in enumerate(tested)
+        ]
+
+
+Protocol = Annotated[CrossAge | LeaveSubjectsOut, Field(discriminator="kind")]

@@ -1,0 +1,239 @@
+"""`Task`: one question, read from one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sleepshift.errors import TaskError
+from sleepshift.protocol.protocols import Protocol
+from sleepshift.stages import get_scheme, merge_map
+
+if TYPE_CHECKING:
+    from sleepshift.datasets import Dataset
+    from sleepshift.protocol.fold import Fold
+    from sleepshift.windows import Windows
+    from sleepshift.windows.store import Advance
+
+__all__ = ["Task", "load_task", "task_files"]
+
+METRICS = ("macro_f1", "balanced_accuracy", "kappa", "accuracy", "weighted_f1")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSection(_Section):
+    """Which dataset, and its settings."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class WindowsSection(_Section):
+    """How recordings become windows."""
+
+    scheme: str
+    views: dict[str, tuple[str, ...]]
+    sfreq: float | None = None
+    trim_wake_minutes: float | None = Field(default=None, ge=0)
+    scaling: Literal["robust", "none"]
+
+    @field_validator("views")
+    @classmethod
+    def _has_student(cls, views: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not views.get("student"):
+            raise ValueError("name the student's channels: student = [...]")
+        return views
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of all views, each once."""
+        return tuple(dict.fromkeys(name for view in self.views.values() for name in view))
+
+
+class ScoringSection(_Section):
+    """What the primary figures are computed from."""
+
+    scheme: str
+    primary: Literal["macro_f1", "balanced_accuracy", "kappa", "accuracy", "weighted_f1"]
+
+
+class TrainingSection(_Section):
+    """The budget of every network of the task; methods and the command line may change it."""
+
+    model: str
+    max_epochs: int = Field(ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    finetune_epochs: int = Field(default=10, ge=1)
+    finetune_lr: float = Field(default=3e-4, gt=0)
+    pretext_epochs: int = Field(default=10, ge=1)
+    n_pairs: int = Field(default=2000, ge=2)
+    patience: int = Field(default=5, ge=1)
+
+
+class Task(_Section):
+    """Dataset + views + stage scheme + split protocol + metrics.
+
+    Made by `load_task`. `prepare` packs the windows; `folds` splits them.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    revision: int = Field(ge=1)
+    description: str
+    simulated: bool = False
+    dataset: DatasetSection
+    windows: WindowsSection
+    scoring: ScoringSection
+    training: TrainingSection
+    protocol: Protocol
+
+    @model_validator(mode="after")
+    def _schemes_fit(self) -> Task:
+        try:
+            get_scheme(self.windows.scheme)
+            if (merge_map(self.windows.scheme, self.scoring.scheme) < 0).any():
+                raise TaskError("scoring.scheme has no place for a stage of windows.scheme")
+        except TaskError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def make_dataset(self, data: Path | None = None) -> Dataset:
+        """The dataset with the task's settings, on the user's folder."""
+        from sleepshift.datasets import make_dataset
+
+        return make_dataset(self.dataset.name, data, **self.dataset.params)
+
+    def prepare(
+        self,
+        root: Path,
+        *,
+        data: Path | None = None,
+        skip_bad: bool = False,
+        advance: Advance | None = None,
+    ) -> Path:
+        """Pack the windows this task asks about; see `sleepshift.windows.prepare`."""
+        from sleepshift.windows import Recipe, prepare
+
+        recipe = Recipe(
+            channels=self.windows.channels,
+            sfreq=self.windows.sfreq,
+            trim_wake_minutes=self.windows.trim_wake_minutes,
+            scaling=self.windows.scaling,
+        )
+        return prepare(
+            self.make_dataset(data),
+            recipe,
+            root,
+            subjects=self.protocol.subjects(),
+            skip_bad=skip_bad,
+            advance=advance,
+        )
+
+    def folds(
+        self, windows: Windows, *, data_seed: int = 0, allow_missing: bool = False
+    ) -> list[Fold]:
+        """Split the windows of a prepared store.
+
+        Parameters
+        ----------
+        windows : Windows
+            All windows of the store, labelled in the dataset's own scheme.
+        data_seed : int
+            Seed of every draw of people.
+        allow_missing : bool
+            Whether listed people may be absent (their recordings were bad and skipped).
+
+        Returns
+        -------
+        list of Fold
+            Audited: no person or window is in two roles.
+
+        Raises
+        ------
+        LeakageError, TaskError, DataError
+        """
+        from sleepshift.protocol.fold import Fold
+        from sleepshift.windows import audit_quality
+
+        windows = windows.to_scheme(self.windows.scheme)
+        audit_quality(windows, need_age=self.protocol.needs_age)
+        table = windows.metadata[["subject", "age"]].drop_duplicates("subject")
+        subjects = windows.subjects
+        assert subjects is not None
+
+        def of(people: Sequence[str] | None) -> Windows | None:
+            import numpy as np
+
+            return None if people is None else windows[np.isin(subjects, list(people))]
+
+        folds = []
+        for roles in self.protocol.roles(table, seed=data_seed, allow_missing=allow_missing):
+            source, test, unlabeled = of(roles.source), of(roles.test), of(roles.unlabeled)
+            assert source is not None
+            assert test is not None
+            fold = Fold(
+                name=roles.name,
+                source=source,
+                target_labeled=of(roles.labeled),
+                target_unlabeled=None if unlabeled is None else unlabeled.without_labels(),
+                test=test.without_labels().pick(self.windows.views["student"]),
+            )
+            fold.audit()
+            folds.append(fold)
+        return folds
+
+
+def task_files() -> dict[str, Path]:
+    """Task files by name: those of ``./tasks`` before the copies in the package."""
+    found: dict[str, Path] = {}
+    for folder in (Path(__file__).parents[1] / "tasks", Path("tasks")):
+        if folder.is_dir():
+            found |= {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return dict(sorted(found.items()))
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """Read and check a task.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A TOML file, or the name of one in ``./tasks`` or in the package.
+
+    Raises
+    ------
+    TaskError
+        If there is no such task, or the file is not a task: with the field and the reason.
+
+    Examples
+    --------
+    >>> load_task("cross-age-simulated").scoring.primary
+    'macro_f1'
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        known = task_files()
+        if str(name_or_path) not in known:
+            raise TaskError(
+                f"no task {str(name_or_path)!r}; there are {', '.join(known)}, or give a file"
+            )
+        path = known[str(name_or_path)]
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path} is not TOML: {error}") from None
+    try:
+        return Task.model_validate({"name": path.stem, **raw})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "task"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise TaskError(f"{path}: {field}: {reason}") from None

@@ -1,0 +1,134 @@
+"""The artifact store: fitted networks and scored cells, each whole or absent.
+
+::
+
+    artifacts/<key>/  weights.safetensors, facts.json, manifest.json
+    cells/<key>/      predictions.npz, people.json, manifest.json
+    failures/<key>.json
+
+A folder appears by renaming, its manifest with the checksums of the others is written last.
+Nothing that is loaded can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from sleepshift.atomic import new_folder, read_json, write_json
+
+__all__ = ["ArtifactStore"]
+
+
+class ArtifactStore:
+    """Fitted things and scored cells below one folder.
+
+    Parameters
+    ----------
+    root : Path
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # ------------------------------------------------------------------ artifacts
+
+    def has_artifact(self, key: str) -> bool:
+        """Whether a fitted estimator is there, whole and undamaged."""
+        return self._whole(self.root / "artifacts" / key)
+
+    def save_artifact(self, key: str, estimator: Any, facts: dict[str, Any]) -> None:
+        """Store a fitted estimator that has ``fitted_state``."""
+        from safetensors.torch import save_file
+
+        module, state = estimator.fitted_state()
+        # A network that ran in channels-last memory has strided weights.
+        weights = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+        with new_folder(self.root / "artifacts" / key) as folder:
+            save_file(weights, folder / "weights.safetensors")
+            write_json(folder / "facts.json", state)
+            self._seal(folder, facts)
+
+    def load_artifact(self, key: str, estimator: Any) -> Any:
+        """A fitted copy of `estimator` from its stored weights."""
+        from safetensors.torch import load_file
+
+        folder = self.root / "artifacts" / key
+        fitted = clone(estimator)
+        module = fitted.restore(json.loads((folder / "facts.json").read_text()))
+        module.load_state_dict(load_file(folder / "weights.safetensors"))
+        return fitted
+
+    def artifact_facts(self, key: str) -> dict[str, Any]:
+        """The manifest of a stored artifact."""
+        return read_json(self.root / "artifacts" / key / "manifest.json")
+
+    # ------------------------------------------------------------------ cells
+
+    def has_cell(self, key: str) -> bool:
+        """Whether a cell is there, whole and undamaged."""
+        return self._whole(self.root / "cells" / key)
+
+    def save_cell(
+        self,
+        key: str,
+        predictions: dict[str, np.ndarray],
+        people: list[dict[str, Any]],
+        facts: dict[str, Any],
+    ) -> None:
+        """Store a cell's predictions and its counts per person."""
+        with new_folder(self.root / "cells" / key) as folder:
+            np.savez_compressed(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
+            write_json(folder / "people.json", people)
+            self._seal(folder, facts)
+        (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+
+    def read_cell(self, key: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Counts per person, and the manifest."""
+        folder = self.root / "cells" / key
+        return read_json(folder / "people.json"), read_json(folder / "manifest.json")
+
+    # ------------------------------------------------------------------ failures
+
+    def save_failure(self, key: str, reason: str, traceback: str) -> None:
+        """Record why a job failed; the next run tries it again."""
+        write_json(
+            self.root / "failures" / f"{key}.json", {"reason": reason, "traceback": traceback}
+        )
+
+    def failure(self, key: str) -> str | None:
+        """Why a job failed when it was last tried."""
+        record = read_json(self.root / "failures" / f"{key}.json")
+        return record["reason"] if isinstance(record, dict) else None
+
+    # ------------------------------------------------------------------ integrity
+
+    @staticmethod
+    def _checksums(folder: Path) -> dict[str, str]:
+        files = sorted(f for f in folder.iterdir() if f.name != "manifest.json")
+        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+    def _seal(self, folder: Path, facts: dict[str, Any]) -> None:
+        write_json(folder / "manifest.json", {**facts, "checksums": self._checksums(folder)})
+
+    def _whole(self, folder: Path) -> bool:
+        manifest = read_json(folder / "manifest.json")
+        if not isinstance(manifest, dict):
+            return False
+        if manifest.get("checksums") == self._checksums(folder):
+            return True
+        self._set_aside(folder)
+        return False
+
+    @staticmethod
+    def _set_aside(folder: Path) -> None:
+        """Move a damaged folder out of the way, so that it is made anew."""
+        n = 0
+        while (aside := folder.with_name(f".damaged-{folder.name}-{n}")).exists():
+            n += 1
+        folder.rename(aside)

@@ -1,0 +1,72 @@
+"""The grid's record: which cells a run was asked for, and what their tasks are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sleepshift.atomic import read_json, write_json
+from sleepshift.errors import GridError
+from sleepshift.runner.plan import Plan, TaskData
+
+__all__ = ["read_grid", "record_grid"]
+
+
+def record_grid(
+    root: Path, plan: Plan, tasks: list[TaskData], manifests: dict[str, dict[str, Any]]
+) -> None:
+    """Merge a plan's grid into ``grid.json``; a cell planned anew replaces the old one.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the run.
+    plan : Plan
+    tasks : list of TaskData
+    manifests : dict
+        Manifest of each task's window store.
+    """
+    grid = read_grid(root, missing_ok=True)
+    cells = {_identity(cell): cell for cell in grid["cells"]}
+    for planned in plan.grid:
+        cells[_identity(asdict(planned))] = asdict(planned)
+    for data in tasks:
+        task, manifest = data.task, manifests[data.task.name]
+        grid["tasks"][task.name] = {
+            "title": task.title,
+            "revision": task.revision,
+            "simulated": task.simulated,
+            "dataset": task.dataset.name,
+            "scheme": task.windows.scheme,
+            "pool_folds": task.protocol.pool_folds,
+            "scoring": task.scoring.model_dump(),
+            "training": task.training.model_dump(),
+            "windows": data.windows.name,
+            "n_windows": manifest["n_windows"],
+            "n_per_stage": manifest["n_per_stage"],
+            "skipped_recordings": manifest["skipped"],
+            "versions": manifest["versions"],
+        }
+    grid["cells"] = list(cells.values())
+    write_json(root / "grid.json", grid)
+
+
+def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:
+    return (cell["task"], cell["fold"], cell["method"], cell["seed"])
+
+
+def read_grid(root: Path, *, missing_ok: bool = False) -> dict[str, Any]:
+    """Read a run's record.
+
+    Raises
+    ------
+    GridError
+        If the folder holds no run.
+    """
+    grid = read_json(root / "grid.json")
+    if isinstance(grid, dict):
+        return grid
+    if not missing_ok:
+        raise GridError(f"{root} holds no run; start one with: sleepshift run TASK --out {root}")
+    return {"tasks": {}, "cells": []}

@@ -1,0 +1,125 @@
+"""The two kinds of work: fit an artifact, score a cell."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+
+from sleepshift.estimators.training import resolve_device
+from sleepshift.protocol.fold import Fold
+from sleepshift.runner.artifacts import ArtifactStore
+from sleepshift.runner.keys import describe, fit_arguments
+from sleepshift.runner.plan import CellJob, FitJob, Plan
+from sleepshift.windows.store import library_versions
+
+__all__ = ["run_cell", "run_fit"]
+
+
+def run_fit(job: FitJob, plan: Plan, store: ArtifactStore) -> None:
+    """Fit an artifact and store it."""
+    start = time.perf_counter()
+    fitted = _fit(job, plan, store)
+    facts = {
+        "key": job.key,
+        "estimator": describe(job.estimator),
+        "needs": job.needs,
+        "fit_seconds": time.perf_counter() - start,
+        "device": resolve_device(getattr(job.estimator, "device", "cpu")),
+        "versions": library_versions(),
+    }
+    store.save_artifact(job.key, fitted, facts)
+
+
+def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
+    """Score a method on the test people of a fold and store predictions and counts.
+
+    Raises
+    ------
+    FloatingPointError
+        If the predicted probabilities are not finite.
+    """
+    start = time.perf_counter()
+    if job.artifact is not None:
+        fitted = store.load_artifact(job.artifact, job.estimator)
+        fit_seconds = store.artifact_facts(job.artifact)["fit_seconds"]
+    else:
+        fitted = _fit(job, plan, store)
+        fit_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    probabilities = _probabilities(fitted, job)
+    predict_seconds = time.perf_counter() - start
+    truth = job.data.windows.labels_of(job.fold.test)
+    predicted = probabilities.argmax(axis=1)
+    facts = {
+        "key": job.key,
+        "estimator": describe(job.estimator),
+        "needs": job.needs,
+        "fit_seconds": fit_seconds,
+        "predict_seconds": predict_seconds,
+        "n_parameters": _n_parameters(fitted),
+        "windows": job.data.windows.name,
+        "versions": library_versions(),
+    }
+    predictions = {
+        "row": job.fold.test.rows,
+        "truth": truth,
+        "predicted": predicted,
+        "probability": probabilities.astype(np.float32),
+    }
+    people = _people(job.fold, truth, predicted, probabilities)
+    store.save_cell(job.key, predictions, people, facts)
+
+
+def _fit(job: FitJob | CellJob, plan: Plan, store: ArtifactStore) -> Any:
+    estimator = clone(job.estimator)
+    for parameter, key in job.needs.items():
+        base = store.load_artifact(key, plan.fits[key].estimator)
+        estimator.set_params(**{parameter: FrozenEstimator(base)})
+    fold = job.fold
+    return estimator.fit(fold.source, fold.source.y, **fit_arguments(estimator, fold))
+
+
+def _n_parameters(fitted: Any) -> int | None:
+    try:
+        return int(fitted.n_parameters_)
+    except AttributeError:
+        return None
+
+
+def _probabilities(fitted: Any, job: CellJob) -> np.ndarray:
+    """Probabilities with one column for every stage of the scheme, seen in training or not."""
+    from sleepshift.stages import get_scheme
+
+    proba = fitted.predict_proba(job.fold.test)
+    if not np.isfinite(proba).all():
+        raise FloatingPointError("predicted probabilities are not finite")
+    full = np.zeros((len(proba), len(get_scheme(job.data.task.windows.scheme))))
+    full[:, np.asarray(fitted.classes_, dtype=int)] = proba
+    return full
+
+
+def _people(
+    fold: Fold, truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    """Counts per test person: rows of the confusion matrix are the truth."""
+    frame, n = fold.test.metadata, probabilities.shape[1]
+    surprise = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-12))
+    people = []
+    for subject, rows in frame.groupby("subject", sort=False).indices.items():
+        confusion = np.zeros((n, n), dtype=int)
+        np.add.at(confusion, (truth[rows], predicted[rows]), 1)
+        first = frame.iloc[rows[0]]
+        people.append(
+            {
+                "subject": str(subject),
+                "age": None if np.isnan(first["age"]) else float(first["age"]),
+                "sex": first["sex"],
+                "confusion": confusion.tolist(),
+                "nll": float(surprise[rows].mean()),
+            }
+        )
+    return people

@@ -1,0 +1,70 @@
+"""Keys: what a fitted thing depends on, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from sleepshift import __version__
+from sleepshift.digest import digest
+from sleepshift.protocol.fold import Fold
+from sleepshift.windows.windows import Windows
+
+__all__ = ["describe", "fit_arguments", "fit_key"]
+
+#: Parameters that change how fast or how loudly something is fitted, not what comes out.
+NOT_IN_KEYS = frozenset({"device", "verbose", "n_jobs", "memory", "copy", "copy_X"})
+
+
+def describe(value: Any) -> Any:
+    """Reduce an estimator or a parameter to plain values.
+
+    Raises
+    ------
+    TypeError
+        If a parameter has no stable form (a function, an open file).
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> describe(StandardScaler(with_std=False))["params"]["with_std"]
+    False
+    """
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        params = value.get_params(deep=False)
+        kept = {k: describe(v) for k, v in sorted(params.items()) if k not in NOT_IN_KEYS}
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "params": kept}
+    if isinstance(value, dict):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float, np.generic, np.ndarray)):
+        return value
+    raise TypeError(f"parameter {value!r} has no stable form; use plain values and estimators")
+
+
+def fit_arguments(estimator: Any, fold: Fold) -> dict[str, Any]:
+    """What an estimator's ``fit`` asks for of a fold's target, by MOABB's routing names.
+
+    An estimator whose `fit` does not name a role is not given it, and its key does not
+    depend on it: a source model is one artifact however many target groups there are.
+    """
+    asked = inspect.signature(estimator.fit).parameters
+    arguments: dict[str, Any] = {}
+    if fold.target_labeled is not None and "X_target_labeled" in asked:
+        arguments["X_target_labeled"] = fold.target_labeled
+        arguments["y_target_labeled"] = fold.target_labeled.y
+    if fold.target_unlabeled is not None and "X_target_unlabeled" in asked:
+        arguments["X_target_unlabeled"] = fold.target_unlabeled
+    return arguments
+
+
+def fit_key(estimator: Any, fold: Fold) -> str:
+    """Key of an estimator fitted on a fold: its parameters, and the windows it is given."""
+    data = {"source": fold.source.fingerprint}
+    for name, value in fit_arguments(estimator, fold).items():
+        if isinstance(value, Windows):
+            data[name] = value.fingerprint
+    return digest([__version__, describe(estimator), data])

@@ -1,0 +1,203 @@
+"""Plan: the grid of cells, and the jobs it comes down to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sleepshift.digest import digest
+from sleepshift.errors import TaskError
+from sleepshift.methods import Method, Settings
+from sleepshift.protocol.fold import Fold
+from sleepshift.protocol.task import Task, TrainingSection
+from sleepshift.runner.keys import fit_key
+from sleepshift.windows.windows import Windows
+
+__all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "plan"]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task and its prepared windows, in the task's stage scheme, split into folds."""
+
+    task: Task
+    windows: Windows
+    folds: list[Fold]
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Fit an artifact that several cells share."""
+
+    key: str
+    name: str
+    estimator: Any
+    fold: Fold
+    needs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """Fit a method's estimator (or take its artifact) and score it on test people."""
+
+    key: str
+    name: str
+    estimator: Any
+    fold: Fold
+    data: TaskData
+    needs: dict[str, str]
+    artifact: str | None
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """One (task, fold, method, seed); several may share a job, and a skipped one has none."""
+
+    task: str
+    fold: str
+    method: str
+    seed: int
+    key: str | None
+    skipped: str | None = None
+
+
+@dataclass
+class Plan:
+    """Jobs by key, and the grid that asks for them."""
+
+    fits: dict[str, FitJob] = field(default_factory=dict)
+    cells: dict[str, CellJob] = field(default_factory=dict)
+    grid: list[GridCell] = field(default_factory=list)
+
+
+def plan(
+    tasks: Sequence[TaskData],
+    methods: Sequence[Method],
+    *,
+    seeds: Sequence[int] = (0,),
+    folds: Sequence[str] | None = None,
+    data_seed: int = 0,
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Expand a grid into jobs; the same fit asked for twice is one job.
+
+    Parameters
+    ----------
+    tasks : sequence of TaskData
+    methods : sequence of Method
+    seeds : sequence of int
+        Model seeds.
+    folds : sequence of str or None
+        Names or positions of the folds; None is all.
+    data_seed : int
+    device : str
+    overrides : mapping or None
+        Training settings of the task, or parameters of estimators, to replace.
+
+    Raises
+    ------
+    TaskError
+        If a fold, a setting or its value is unknown.
+    """
+    result = Plan()
+    used: set[str] = set()
+    for data in tasks:
+        for seed in seeds:
+            settings, rest = _settings(data.task, seed, data_seed, device, dict(overrides or {}))
+            for fold in _chosen(data, folds):
+                for method in methods:
+                    used |= _plan_cell(result, data, fold, method, settings, rest)
+    if overrides:
+        own = set(TrainingSection.model_fields)
+        if unknown := [name for name in overrides if name not in used | own]:
+            raise TaskError(
+                f"--set {unknown[0]}: no chosen method has it; settings of all are "
+                f"{', '.join(sorted(own))}"
+            )
+    return result
+
+
+def _chosen(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
+    if folds is None:
+        return data.folds
+    names = [fold.name for fold in data.folds]
+    chosen = []
+    for wanted in folds:
+        if wanted in names:
+            chosen.append(data.folds[names.index(wanted)])
+        elif wanted.isdigit() and int(wanted) < len(names):
+            chosen.append(data.folds[int(wanted)])
+        else:
+            raise TaskError(f"{data.task.name} has no fold {wanted!r}; it has {', '.join(names)}")
+    return chosen
+
+
+def _settings(
+    task: Task, seed: int, data_seed: int, device: str, overrides: dict[str, Any]
+) -> tuple[Settings, dict[str, Any]]:
+    """The task's settings with those of the command line, and what is left of the latter."""
+    from pydantic import ValidationError
+
+    from sleepshift.models import model_spec
+
+    own = {k: v for k, v in overrides.items() if k in TrainingSection.model_fields}
+    rest = {k: v for k, v in overrides.items() if k not in own}
+    try:
+        training = TrainingSection.model_validate(task.training.model_dump() | own)
+        spec = model_spec(training.model)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TaskError(f"--set {first['loc'][0]}: {first['msg']}") from None
+    except ValueError as error:
+        raise TaskError(str(error)) from None
+    channels = task.windows.views["student"][: spec.max_channels]
+    settings = Settings(
+        **training.model_dump(),
+        channels=channels,
+        random_state=seed,
+        data_seed=data_seed,
+        device=device,
+    )
+    return settings, rest
+
+
+def _plan_cell(
+    result: Plan,
+    data: TaskData,
+    fold: Fold,
+    method: Method,
+    settings: Settings,
+    overrides: dict[str, Any],
+) -> set[str]:
+    """Add one grid cell and its jobs; return the overrides it took."""
+    cell = (data.task.name, fold.name, method.name, settings.random_state)
+    if reason := method.skip_reason(fold, settings):
+        result.grid.append(GridCell(*cell, key=None, skipped=reason))
+        return set()
+    estimator = method.make(settings)
+    taken = {k: v for k, v in overrides.items() if k in estimator.get_params()}
+    estimator.set_params(**taken)
+    name = f"{data.task.name} · {fold.name} · {method.name}"
+    needs = _plan_needs(result, estimator, fold, name)
+    artifact = fit_key(estimator, fold)
+    if hasattr(estimator, "fitted_state"):
+        result.fits.setdefault(artifact, FitJob(artifact, name, estimator, fold, needs))
+        needs = {}
+    key = digest([artifact, fold.test.fingerprint, data.task.windows.scheme])
+    stored = artifact if artifact in result.fits else None
+    result.cells.setdefault(key, CellJob(key, name, estimator, fold, data, needs, stored))
+    result.grid.append(GridCell(*cell, key=key))
+    return set(taken)
+
+
+def _plan_needs(result: Plan, estimator: Any, fold: Fold, name: str) -> dict[str, str]:
+    """Add fit jobs for an estimator's prerequisites, theirs first; keys by parameter."""
+    needs = {}
+    for parameter, base in getattr(estimator, "prerequisites", dict)().items():
+        key = fit_key(base, fold)
+        own = _plan_needs(result, base, fold, name)
+        result.fits.setdefault(key, FitJob(key, f"{name} · {parameter}", base, fold, own))
+        needs[parameter] = key
+    return needs

@@ -1,0 +1,222 @@
+"""One recording -> labelled, scaled 30-s windows."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sleepshift.datasets.base import Dataset, LabelledWindows, Recording
+from sleepshift.errors import DataError
+from sleepshift.stages import get_scheme
+
+if TYPE_CHECKING:
+    import mne
+
+__all__ = ["CLIP", "CutRecording", "Recipe", "cut_recording", "robust_scale"]
+
+#: Scaled signals are clipped to this many interquartile ranges either side of the median.
+CLIP = 20.0
+WINDOW_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How recordings become windows.
+
+    Parameters
+    ----------
+    channels : tuple of str or None
+        Channels by name, in the order they are stored; None takes the dataset's default.
+    sfreq : float or None
+        Rate to resample to; None keeps the recording's own.
+    trim_wake_minutes : float or None
+        Wake kept before the first and after the last scored sleep; None keeps the night.
+    scaling : {"robust", "none"}
+        ``"robust"``: per recording and channel (and feature), median 0, interquartile
+        range 1, clipped at `CLIP`. It uses signals only, never labels.
+    """
+
+    channels: tuple[str, ...] | None
+    sfreq: float | None
+    trim_wake_minutes: float | None
+    scaling: str
+
+    def plain(self) -> dict[str, Any]:
+        """Settings as plain values, for hashes and manifests."""
+        return asdict(self) | {"window_seconds": WINDOW_SECONDS, "clip": CLIP}
+
+
+@dataclass(frozen=True)
+class CutRecording:
+    """Windows of one recording and what was measured on them before scaling."""
+
+    windows: LabelledWindows
+    digests: np.ndarray
+    flat: np.ndarray
+    nan: np.ndarray
+
+
+def cut_recording(dataset: Dataset, recording: Recording, recipe: Recipe) -> CutRecording:
+    """Read, trim, cut and scale one recording.
+
+    Returns
+    -------
+    CutRecording
+        ``windows.x`` is float32, finite, shape (n_windows, n_channels, n_times).
+
+    Raises
+    ------
+    DataError
+        If the recording cannot be used: unreadable, an unknown stage text, no scored
+        sleep, another rate than the task's, or a channel without any finite value.
+    """
+    source = dataset.read(recording, recipe.channels)
+    if isinstance(source, LabelledWindows):
+        windows = _check_rate(source, recipe, recording)
+    else:
+        windows = _cut_raw(source, dataset, recipe, recording)
+    if not len(windows.y):
+        raise DataError(f"{recording}: no scored window is left after trimming")
+    return _measure_and_scale(windows, recipe, recording)
+
+
+def _check_rate(source: LabelledWindows, recipe: Recipe, recording: Recording) -> LabelledWindows:
+    if recipe.sfreq is not None and source.sfreq != recipe.sfreq:
+        raise DataError(
+            f"{recording}: windows at {source.sfreq} Hz, but the task wants {recipe.sfreq} Hz; "
+            "windows that come cut are not resampled"
+        )
+    return source
+
+
+def _cut_raw(
+    raw: mne.io.BaseRaw, dataset: Dataset, recipe: Recipe, recording: Recording
+) -> LabelledWindows:
+    codes = _annotation_codes(raw, dataset, recording)
+    raw = _trim_wake(raw, codes, recipe.trim_wake_minutes, recording)
+    if recipe.sfreq is not None and raw.info["sfreq"] != recipe.sfreq:
+        raw = raw.load_data(verbose="error").resample(recipe.sfreq, verbose="error")
+    starts, y = _window_starts(raw, codes)
+    n_times = round(WINDOW_SECONDS * raw.info["sfreq"])
+    signals = raw.get_data(verbose="error")
+    segments = np.lib.stride_tricks.sliding_window_view(signals, n_times, axis=1)
+    x = np.ascontiguousarray(segments[:, starts].transpose(1, 0, 2), dtype=np.float32)
+    onset = (starts + raw.first_samp) / raw.info["sfreq"]
+    return LabelledWindows(
+        x=x, y=y, onset=onset, ch_names=tuple(raw.ch_names), sfreq=float(raw.info["sfreq"])
+    )
+
+
+def _annotation_codes(
+    raw: mne.io.BaseRaw, dataset: Dataset, recording: Recording
+) -> dict[str, int]:
+    """Annotation text -> code, for the stages; what the dataset drops is left out."""
+    stages = get_scheme(dataset.scheme).stages
+    texts = set(map(str, raw.annotations.description))
+    if unknown := sorted(texts - set(dataset.stage_codes)):
+        raise DataError(
+            f"{recording}: unknown stage {unknown[0]!r} in the scoring; "
+            f"known are {', '.join(map(repr, dataset.stage_codes))}"
+        )
+    names = {text: dataset.stage_codes[text] for text in sorted(texts)}
+    return {text: stages.index(name) for text, name in names.items() if name is not None}
+
+
+def _trim_wake(
+    raw: mne.io.BaseRaw, codes: dict[str, int], minutes: float | None, recording: Recording
+) -> mne.io.BaseRaw:
+    """Crop to the scored sleep and some wake around it; nothing outside is ever read."""
+    annotations = raw.annotations
+    asleep = np.array([codes.get(text, 0) > 0 for text in annotations.description], dtype=bool)
+    if not asleep.any():
+        raise DataError(f"{recording}: no scored sleep; is this the right hypnogram?")
+    if minutes is None:
+        return raw
+    onset = annotations.onset - raw.first_time
+    first = onset[asleep].min() - 60 * minutes
+    last = (onset + annotations.duration)[asleep].max() + 60 * minutes
+    end = raw.n_times / raw.info["sfreq"]
+    return raw.crop(max(first, 0.0), min(last, end), include_tmax=False, verbose="error")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Braindecode and pandas warn of their own internals on every recording."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _window_starts(raw: mne.io.BaseRaw, codes: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """First sample and label of every window, cut by Braindecode; short rests are dropped."""
+    with _quiet():
+        from braindecode.datasets import BaseConcatDataset, RawDataset
+        from braindecode.preprocessing import create_windows_from_events
+
+        size = round(WINDOW_SECONDS * raw.info["sfreq"])
+        cut = create_windows_from_events(
+            BaseConcatDataset([RawDataset(raw, {})]),
+            trial_start_offset_samples=0,
+            trial_stop_offset_samples=0,
+            window_size_samples=size,
+            window_stride_samples=size,
+            on_last_window="drop",
+            accepted_bads_ratio=1.0,
+            mapping=codes,
+            verbose="error",
+        )
+        frame = cut.datasets[0].metadata
+    starts = frame["i_start_in_trial"].to_numpy().astype(np.int64)
+    return starts, frame["target"].to_numpy().astype(np.int64)
+
+
+def _measure_and_scale(
+    windows: LabelledWindows, recipe: Recipe, recording: Recording
+) -> CutRecording:
+    x = windows.x
+    finite = np.isfinite(x)
+    if dead := [name for k, name in enumerate(windows.ch_names) if not finite[:, k].any()]:
+        raise DataError(f"{recording}: channel {dead[0]!r} holds no finite value")
+    nan = ~finite.all(axis=(1, 2))
+    flat = (x.max(axis=2) == x.min(axis=2)).any(axis=1)
+    digests = window_digests(x)
+    if recipe.scaling == "robust":
+        x = robust_scale(x, per_feature=windows.sfreq is None)
+    x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0) if nan.any() else x
+    fields = {**windows.__dict__, "x": x}
+    return CutRecording(LabelledWindows(**fields), digests, flat, nan)
+
+
+def window_digests(x: np.ndarray) -> np.ndarray:
+    """64-bit content hash of each window before scaling, to find copies across people."""
+    import hashlib
+
+    words = [hashlib.blake2b(window.tobytes(), digest_size=8).digest() for window in x]
+    return np.frombuffer(b"".join(words), dtype=np.uint64)
+
+
+def robust_scale(x: np.ndarray, *, per_feature: bool = False) -> np.ndarray:
+    """Scale windows of one recording to median 0 and interquartile range 1, clipped.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n_windows, n_channels, n_times)
+    per_feature : bool
+        Scale each position of the last axis by itself, as features want, instead of all
+        samples of a channel together.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        A channel (or feature) without spread is only centred.
+    """
+    pooled = x if per_feature else x.transpose(0, 2, 1).reshape(-1, x.shape[1], 1)
+    percentile = np.percentile if np.isfinite(pooled).all() else np.nanpercentile
+    low, median, high = percentile(pooled, [25, 50, 75], axis=0).astype(np.float32)
+    scaled = (x - median) / np.where(high > low, high - low, np.float32(1))
+    return np.clip(scaled, -CLIP, CLIP, out=scaled)

@@ -1,0 +1,259 @@
+"""Window stores: recordings packed once into memory-mapped arrays on disk.
+
+A store is a folder named by a hash of what made it::
+
+    signals.npy       float32, (n_windows, n_channels, n_times), C order
+    labels.npy        int64 codes of the dataset's scheme
+    metadata.parquet  subject, session, age, sex, onset, digest, flat, nan
+    manifest.json     sources with sizes and hashes, recipe, channels, counts, versions
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from sleepshift import __version__
+from sleepshift.atomic import new_folder, read_json, write_json
+from sleepshift.datasets.base import Dataset, Recording
+from sleepshift.digest import FileHashes, digest
+from sleepshift.errors import DataError
+from sleepshift.stages import get_scheme
+from sleepshift.windows.cut import CutRecording, Recipe, cut_recording
+from sleepshift.windows.windows import Windows
+
+__all__ = ["open_store", "prepare", "read_manifest"]
+
+#: Part of every store's name: raise it when packing changes what a store holds.
+FORMAT = 1
+
+Advance = Callable[[str, int, int], None]
+
+
+def prepare(
+    dataset: Dataset,
+    recipe: Recipe,
+    root: Path,
+    *,
+    subjects: Sequence[str] | None = None,
+    skip_bad: bool = False,
+    advance: Advance | None = None,
+) -> Path:
+    """Pack a dataset's recordings, unless the same store is there already.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    recipe : Recipe
+    root : Path
+        Folder of all stores.
+    subjects : sequence of str or None
+        People to pack; None takes all there are.
+    skip_bad : bool
+        Leave recordings out that cannot be used, and list them in the manifest, instead
+        of stopping at the first.
+    advance : callable or None
+        Called as ``advance(recording, done, total)`` after each recording.
+
+    Returns
+    -------
+    Path
+        Folder of the store.
+
+    Raises
+    ------
+    DataError
+        If a recording cannot be used; nothing is left on disk then.
+    """
+    recordings = dataset.recordings(subjects)
+    hashes = FileHashes(root / "file-hashes.json")
+    sources = [_source(recording, hashes) for recording in recordings]
+    path = root / digest(
+        [FORMAT, dataset.info.name, dataset.params(), dataset.scheme, recipe.plain(), sources]
+    )
+    if not (path / "manifest.json").is_file():
+        with new_folder(path) as folder:
+            _pack(folder, dataset, recipe, recordings, sources, skip_bad, advance)
+    hashes.save()
+    skipped = read_manifest(path)["skipped"]
+    if skipped and not skip_bad:
+        first = skipped[0]["reason"]
+        raise DataError(f"{first} ({len(skipped)} bad in all; --skip-bad leaves them out)")
+    return path
+
+
+def _source(recording: Recording, hashes: FileHashes) -> dict[str, Any]:
+    files = [
+        {"file": file.name, "size": file.stat().st_size, "sha256": hashes(file)}
+        for file in recording.files
+        if file.is_file()
+    ]
+    return {
+        "subject": recording.subject,
+        "session": recording.session,
+        "age": recording.age,
+        "sex": recording.sex,
+        "files": files,
+    }
+
+
+def _cut_all(
+    dataset: Dataset,
+    recipe: Recipe,
+    recordings: Sequence[Recording],
+    skipped: list[dict[str, str]],
+    skip_bad: bool,
+    advance: Advance | None,
+) -> Iterable[tuple[Recording, CutRecording]]:
+    for done, recording in enumerate(recordings, start=1):
+        try:
+            cut = cut_recording(dataset, recording, recipe)
+        except DataError as error:
+            if not skip_bad:
+                raise
+            skipped.append({"recording": str(recording), "reason": str(error)})
+        else:
+            yield recording, cut
+        if advance is not None:
+            advance(str(recording), done, len(recordings))
+
+
+def _pack(
+    folder: Path,
+    dataset: Dataset,
+    recipe: Recipe,
+    recordings: Sequence[Recording],
+    sources: list[dict[str, Any]],
+    skip_bad: bool,
+    advance: Advance | None,
+) -> None:
+    frames: list[pd.DataFrame] = []
+    labels: list[np.ndarray] = []
+    skipped: list[dict[str, str]] = []
+    layout: dict[str, Any] = {}
+    with (folder / "signals.npy").open("wb+") as stream:
+        for recording, cut in _cut_all(dataset, recipe, recordings, skipped, skip_bad, advance):
+            windows = cut.windows
+            own = {
+                "ch_names": list(windows.ch_names),
+                "sfreq": windows.sfreq,
+                "n_times": windows.x.shape[2],
+            }
+            if not layout:
+                layout = own
+                _write_header(stream, 0, layout)
+            elif own != layout:
+                raise DataError(f"{recording}: {own} differs from the recordings before: {layout}")
+            stream.write(windows.x.tobytes())
+            labels.append(windows.y)
+            frames.append(_frame(recording, cut))
+        if not frames:
+            reason = skipped[0]["reason"] if skipped else "the dataset lists no recording"
+            raise DataError(f"no recording could be used: {reason}")
+        stream.seek(0)
+        _write_header(stream, sum(map(len, labels)), layout)
+    y = np.concatenate(labels)
+    np.save(folder / "labels.npy", y)
+    metadata = pd.concat(frames, ignore_index=True)
+    metadata.to_parquet(folder / "metadata.parquet", index=False)
+    used = metadata.groupby(["subject", "session"], sort=False).size()
+    stages = get_scheme(dataset.scheme).stages
+    counts = np.bincount(y, minlength=len(stages))
+    write_json(
+        folder / "manifest.json",
+        {
+            "dataset": dataset.info.name,
+            "params": dataset.params(),
+            "scheme": dataset.scheme,
+            "recipe": recipe.plain(),
+            **layout,
+            "n_windows": len(y),
+            "n_per_stage": dict(zip(stages, counts.tolist(), strict=True)),
+            "n_per_recording": [
+                {"subject": subject, "session": session, "windows": int(count)}
+                for (subject, session), count in used.items()
+            ],
+            "skipped": skipped,
+            "sources": sources,
+            "versions": library_versions(),
+        },
+    )
+
+
+def _frame(recording: Recording, cut: CutRecording) -> pd.DataFrame:
+    onset = cut.windows.onset
+    return pd.DataFrame(
+        {
+            "subject": recording.subject,
+            "session": recording.session,
+            "age": math.nan if recording.age is None else float(recording.age),
+            "sex": recording.sex or "",
+            "onset": np.full(len(cut.flat), math.nan) if onset is None else onset,
+            "digest": cut.digests,
+            "flat": cut.flat,
+            "nan": cut.nan,
+        }
+    )
+
+
+def _write_header(stream: BinaryIO, n_windows: int, layout: dict[str, Any]) -> None:
+    """Write the .npy header; NumPy pads it so that the first axis can grow in place."""
+    shape = (n_windows, len(layout["ch_names"]), layout["n_times"])
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that decide what a store or a result holds."""
+    names = ("braindecode", "mne", "moabb", "numpy", "pandas", "scikit-learn", "skorch", "torch")
+    found = {"python": platform.python_version(), "sleepshift": __version__}
+    return found | {name: version(name) for name in names}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a store's manifest.
+
+    Raises
+    ------
+    DataError
+        If the folder is not a whole store.
+    """
+    manifest = read_json(path / "manifest.json")
+    if not isinstance(manifest, dict):
+        raise DataError(f"{path} is not a window store; remove it and prepare the task again")
+    return manifest
+
+
+def open_store(path: Path) -> Windows:
+    """Open a store; signals are memory-mapped, nothing is read until it is asked for.
+
+    Raises
+    ------
+    DataError
+        If a part of the store is missing or does not fit the others.
+    """
+    manifest = read_manifest(path)
+    try:
+        signals = np.load(path / "signals.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(path / "labels.npy", allow_pickle=False)
+        metadata = pd.read_parquet(path / "metadata.parquet")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); remove it and prepare again") from None
+    if not len(signals) == len(labels) == len(metadata) == manifest["n_windows"]:
+        raise DataError(f"{path} is damaged (lengths differ); remove it and prepare again")
+    return Windows(
+        signals,
+        metadata,
+        labels,
+        ch_names=manifest["ch_names"],
+        sfreq=manifest["sfreq"],
+        scheme=manifest["scheme"],
+        name=path.name,
+    )

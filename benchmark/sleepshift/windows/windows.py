@@ -1,0 +1,355 @@
+"""`Windows`: the one view of 30-s windows that every estimator takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from sleepshift.digest import digest, digest_array
+from sleepshift.errors import DataError
+from sleepshift.stages import convert, get_scheme
+
+__all__ = ["Windows", "identity_collate"]
+
+
+def identity_collate(batch: Any) -> Any:
+    """Pass on a batch that `Windows.__getitems__` already made."""
+    return batch
+
+
+class Windows(Dataset):
+    """Labelled windows: array-like for scikit-learn, a torch Dataset for skorch.
+
+    Indexing with an integer gives one torch item ``(x, y, i)``; indexing with a slice, a
+    mask or an index array gives another `Windows`, cheaply: signals stay where they are
+    until a batch is asked for.
+
+    Parameters
+    ----------
+    signals : ndarray of float32, shape (n_rows, n_channels, n_times)
+        Usually a memory-mapped file. The last axis holds samples, or features per channel
+        where `sfreq` is None.
+    metadata : DataFrame with n_rows rows, or None
+        ``subject, session, age, sex, onset`` (seconds from the start of the recording),
+        and what packing measured (``digest, flat, nan``). It never holds labels.
+    y : ndarray of int, shape (n_rows,), or None
+        Codes of `scheme`; None where labels are withheld.
+    ch_names : sequence of str
+    sfreq : float or None
+    scheme : str or None
+        Stage scheme of `y`; None for labels of the user's own.
+    name : str or None
+        Name of the store, which identifies the content.
+
+    Examples
+    --------
+    >>> windows = Windows.from_arrays(np.zeros((4, 2, 300)), [0, 1, 1, 0], sfreq=10.0)
+    >>> len(windows), windows.shape, windows[[1, 2]].y.tolist()
+    (4, (4, 2, 300), [1, 1])
+    """
+
+    def __init__(
+        self,
+        signals: np.ndarray,
+        metadata: pd.DataFrame | None = None,
+        y: np.ndarray | None = None,
+        *,
+        ch_names: Sequence[str],
+        sfreq: float | None,
+        scheme: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if signals.ndim != 3:
+            raise ValueError(f"windows are (n, channels, times), not {signals.ndim}-dimensional")
+        if len(ch_names) != signals.shape[1]:
+            raise ValueError(f"{len(ch_names)} names for {signals.shape[1]} channels")
+        if y is not None and len(y) != len(signals):
+            raise ValueError(f"{len(y)} labels for {len(signals)} windows")
+        if metadata is None:
+            metadata = pd.DataFrame(index=pd.RangeIndex(len(signals)))
+        self._signals = signals
+        self._frame = metadata.reset_index(drop=True)
+        self._labels = None if y is None else np.asarray(y)
+        self._picks: np.ndarray | None = None
+        self.name = name
+        self.rows = np.arange(len(signals))
+        self.ch_names = tuple(ch_names)
+        self.sfreq = sfreq
+        self.scheme = scheme
+
+    # ------------------------------------------------------------------ where they come from
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: np.ndarray,
+        y: Any = None,
+        *,
+        metadata: pd.DataFrame | None = None,
+        ch_names: Sequence[str] | None = None,
+        sfreq: float | None = None,
+        scheme: str | None = None,
+    ) -> Windows:
+        """Wrap arrays held in memory; channels are numbered where names are not given."""
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        if X.ndim != 3:
+            raise ValueError(f"X must be (n_windows, n_channels, n_times), got shape {X.shape}")
+        names = [str(k) for k in range(X.shape[1])] if ch_names is None else ch_names
+        labels = None if y is None else np.asarray(y)
+        return cls(X, metadata, labels, ch_names=names, sfreq=sfreq, scheme=scheme)
+
+    @classmethod
+    def from_braindecode(cls, concat: Any, *, scheme: str | None = None) -> Windows:
+        """Copy a Braindecode `BaseConcatDataset` of windows into memory.
+
+        The description's ``recording`` column is read as the session, as Braindecode's own
+        Sleep-EDF has it. Onsets come from the windows' start samples.
+        """
+        frames, parts = [], []
+        first = concat.datasets[0]
+        info = (first.raw if hasattr(first, "raw") else first.windows).info
+        for dataset in concat.datasets:
+            own = dataset.metadata.reset_index(drop=True)
+            frame = pd.DataFrame({"target": own["target"].to_numpy()})
+            frame["onset"] = own["i_start_in_trial"].to_numpy() / info["sfreq"]
+            for column, value in (dataset.description or {}).items():
+                if column not in frame:
+                    frame["session" if column == "recording" else column] = value
+            frames.append(frame)
+            parts.append(np.stack([dataset[i][0] for i in range(len(dataset))]))
+        metadata = pd.concat(frames, ignore_index=True)
+        for column in {"subject", "session"} & set(metadata.columns):
+            metadata[column] = metadata[column].astype(str)
+        return cls.from_arrays(
+            np.concatenate(parts),
+            metadata.pop("target").to_numpy(),
+            metadata=metadata,
+            ch_names=info["ch_names"],
+            sfreq=info["sfreq"],
+            scheme=scheme,
+        )
+
+    def to_braindecode(self) -> Any:
+        """Copy to a Braindecode `BaseConcatDataset`, one windows dataset per recording.
+
+        Raises
+        ------
+        ValueError
+            If the last axis holds features: MNE knows no such windows.
+        """
+        import mne
+        from braindecode.datasets import BaseConcatDataset, WindowsDataset
+
+        if self.sfreq is None:
+            raise ValueError("windows of features have no MNE form; only raw windows do")
+        info = mne.create_info(list(self.ch_names), self.sfreq, "eeg")
+        metadata = self.metadata
+        keys = [c for c in ("subject", "session") if c in metadata]
+        groups = metadata.groupby(keys, sort=False).indices if keys else {(): range(len(self))}
+        datasets = []
+        for key, rows in groups.items():
+            part = self[np.asarray(rows)]
+            onset = part.metadata.get("onset", pd.Series(np.zeros(len(part)))).fillna(0)
+            start = (onset.to_numpy() * self.sfreq).astype(int)
+            frame = pd.DataFrame({"i_window_in_trial": np.arange(len(part))})
+            frame["i_start_in_trial"] = start
+            frame["i_stop_in_trial"] = start + self.shape[2]
+            frame["target"] = part.y if part.has_labels else -1
+            epochs = mne.EpochsArray(np.asarray(part), info, metadata=frame, verbose="error")
+            names = key if isinstance(key, tuple) else (key,)
+            datasets.append(WindowsDataset(epochs, dict(zip(keys, names, strict=True))))
+        return BaseConcatDataset(datasets)
+
+    # ------------------------------------------------------------------ what they are
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        labels = "labelled" if self.has_labels else "labels withheld"
+        return f"<Windows {self.shape}, {', '.join(self.ch_names)}, {labels}>"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_windows, n_channels, n_times)."""
+        return (len(self.rows), len(self.ch_names), self._signals.shape[2])
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32."""
+        return self._signals.dtype
+
+    @property
+    def kind(self) -> str:
+        """``"signal"``, or ``"features"`` where the last axis holds features per channel."""
+        return "features" if self.sfreq is None else "signal"
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether `y` can be read."""
+        return self._labels is not None
+
+    @property
+    def y(self) -> np.ndarray:
+        """Labels, shape (n_windows,); raises where they are withheld."""
+        if self._labels is None:
+            raise DataError("the labels of these windows are withheld")
+        return self._labels[self.rows]
+
+    def labels_of(self, view: Windows) -> np.ndarray:
+        """Labels of another view of the same store, however that view withholds them."""
+        if self._labels is None or view._signals is not self._signals:
+            raise DataError("these windows hold no labels for that view")
+        return self._labels[view.rows]
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        """One row a window, numbered from 0; never the labels."""
+        return self._frame.iloc[self.rows].reset_index(drop=True)
+
+    @property
+    def subjects(self) -> np.ndarray | None:
+        """Person of each window as str, shape (n_windows,); None where unknown."""
+        if "subject" not in self._frame:
+            return None
+        return self._frame["subject"].to_numpy()[self.rows]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the time of every window in its recording is known."""
+        if "onset" not in self._frame:
+            return False
+        return bool(np.isfinite(self._frame["onset"].to_numpy()[self.rows]).all())
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what these windows hold: content, rows, channels, labels or none."""
+        content = self.name or digest_array(np.asarray(self._signals))
+        labels = None if self._labels is None else digest_array(self.y)
+        return digest([content, digest_array(self.rows), self.ch_names, labels, self.scheme])
+
+    # ------------------------------------------------------------------ other views
+
+    def _view(self) -> Self:
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def take(self, rows: np.ndarray) -> Windows:
+        """Windows of these positions (of this view, not of the store), in their order."""
+        new = self._view()
+        new.rows = self.rows[rows]
+        return new
+
+    def pick(self, channels: Sequence[str] | None) -> Windows:
+        """Only the named channels, in that order; None keeps all.
+
+        Raises
+        ------
+        DataError
+            If a channel is not there.
+        """
+        if channels is None or tuple(channels) == self.ch_names:
+            return self
+        if missing := [name for name in channels if name not in self.ch_names]:
+            raise DataError(f"no channel {missing[0]!r}; there are {', '.join(self.ch_names)}")
+        new = self._view()
+        picks = np.arange(len(self.ch_names)) if self._picks is None else self._picks
+        new._picks = picks[[self.ch_names.index(name) for name in channels]]
+        new.ch_names = tuple(channels)
+        return new
+
+    def without_labels(self) -> Windows:
+        """The same signals with the labels out of reach."""
+        new = self._view()
+        new._labels = None
+        return new
+
+    def with_labels(self, y: Any) -> Windows:
+        """The same signals with other labels, one for each window of this view."""
+        if len(y) != len(self):
+            raise ValueError(f"{len(y)} labels for {len(self)} windows")
+        new = self._view()
+        labels = np.zeros(len(self._signals), dtype=np.asarray(y).dtype)
+        labels[self.rows] = y
+        new._labels = labels
+        return new
+
+    def to_scheme(self, scheme: str) -> Windows:
+        """Labels merged into a coarser scheme; windows it has no stage for are left out."""
+        if scheme == self.scheme:
+            return self
+        if self.scheme is None:
+            raise ValueError("these windows do not state a stage scheme")
+        y = convert(self.y, self.scheme, scheme)
+        new = self.with_labels(y).take(np.flatnonzero(y >= 0))
+        new.scheme = get_scheme(scheme).name
+        return new
+
+    @staticmethod
+    def concat(parts: Sequence[Windows]) -> Windows:
+        """Join views of one store (row lists are joined) or of different arrays (copied)."""
+        first = parts[0]
+        if any(part.ch_names != first.ch_names or part.sfreq != first.sfreq for part in parts):
+            raise ValueError("windows of different channels or rates cannot be joined")
+        labelled = all(part.has_labels for part in parts)
+        if all(part._signals is first._signals for part in parts):
+            new = first._view() if labelled else first.without_labels()
+            if labelled and any(part._labels is not first._labels for part in parts):
+                joined = first._labels.copy()  # type: ignore[union-attr]
+                for part in parts:
+                    joined[part.rows] = part.y
+                new._labels = joined
+            new.rows = np.concatenate([part.rows for part in parts])
+            return new
+        return Windows.from_arrays(
+            np.concatenate([np.asarray(part) for part in parts]),
+            np.concatenate([part.y for part in parts]) if labelled else None,
+            metadata=pd.concat([part.metadata for part in parts], ignore_index=True),
+            ch_names=first.ch_names,
+            sfreq=first.sfreq,
+            scheme=first.scheme,
+        )
+
+    # ------------------------------------------------------------------ reading
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        if self._picks is None:
+            return np.asarray(self._signals[rows])
+        return np.asarray(self._signals[rows[:, None], self._picks])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("windows are read from their store, which always copies")
+        return np.ascontiguousarray(self._read(self.rows), dtype=dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, tuple):  # scikit-learn indexes as array[key, ...]
+            if len(index) != 2 or index[1] is not Ellipsis:
+                raise IndexError("windows are indexed along their first axis only")
+            index = index[0]
+        if isinstance(index, (int, np.integer)):
+            x, y, i = self.__getitems__([int(index)])
+            return x[0], y[0], i[0]
+        return self.take(np.arange(len(self))[index])
+
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Fetch a whole batch by one fancy index: signals, labels (-1 if withheld), positions."""
+        positions = np.asarray(indices, dtype=np.int64)
+        rows = self.rows[positions]
+        x = torch.from_numpy(self._read(rows))
+        if self._labels is None:
+            y = torch.full((len(rows),), -1, dtype=torch.int64)
+        else:
+            y = torch.from_numpy(self._labels[rows].astype(np.int64))
+        return x, y, torch.from_numpy(positions)
