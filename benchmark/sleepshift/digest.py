@@ -18,6 +18,8 @@ __all__ = ["FileHashes", "digest", "digest_array"]
 def _plain(value: Any) -> Any:
     """Reduce a value to JSON types, the same for equal values whatever their container."""
     if isinstance(value, Mapping):
+        if len({str(key) for key in value}) < len(value):
+            raise TypeError(f"cannot hash a mapping whose keys are written alike: {list(value)}")
         return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -74,14 +76,15 @@ class FileHashes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, list[Any]] = read_json(path, default={})
+        known = read_json(path)
+        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
         self._changed = False
 
     def __call__(self, file: Path) -> str:
         stat = file.stat()
         stamp = [stat.st_size, stat.st_mtime_ns]
         known = self._known.get(str(file.resolve()))
-        if isinstance(known, list) and known[:2] == stamp:
+        if isinstance(known, list) and len(known) == 3 and known[:2] == stamp:
             return str(known[2])
         with file.open("rb") as stream:
             value = hashlib.file_digest(stream, "sha256").hexdigest()

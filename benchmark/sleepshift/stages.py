@@ -126,6 +126,10 @@ def convert(y: np.ndarray, source: str, target: str) -> np.ndarray:
     """
     y = np.asarray(y)
     codes = merge_map(source, target)
-    if y.size and (y.min() < -1 or y.max() >= len(codes)):
+    if not y.size:
+        return y.astype(codes.dtype)
+    if y.dtype.kind not in "iu":
+        raise TaskError(f"labels must be whole numbers, not {y.dtype}")
+    if y.min() < -1 or y.max() >= len(codes):
         raise TaskError(f"labels {y.min()}..{y.max()} lie outside scheme {source!r}")
     return np.append(codes, -1)[y]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sleepshift.errors import LeakageError
 from sleepshift.windows.audit import audit_split
 from sleepshift.windows.windows import Windows
 
@@ -45,8 +46,6 @@ class Fold:
         """
         for part in (self.test, self.target_unlabeled):
             if part is not None and part.has_labels:
-                from sleepshift.errors import LeakageError
-
                 raise LeakageError(f"fold {self.name}: test labels can be read")
         parts = {"source": self.source, "test": self.test}
         if self.target_labeled is not None:
@@ -59,4 +58,6 @@ class Fold:
     def transductive(self) -> bool:
         """Whether the unlabelled signals are the test people's own."""
         unlabeled = self.target_unlabeled
-        return unlabeled is not None and set(unlabeled.rows) == set(self.test.rows)
+        if unlabeled is None or not unlabeled.shares_store(self.test):
+            return False
+        return set(unlabeled.rows) == set(self.test.rows)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sleepshift.errors import TaskError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["People", "Subjects"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sleepshift.errors import TaskError
 from sleepshift.protocol.people import People, Subjects
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["CrossAge", "LeaveSubjectsOut", "Protocol", "Roles"]
 

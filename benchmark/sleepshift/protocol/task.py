@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sleepshift.errors import TaskError
 from sleepshift.protocol.protocols import Protocol
@@ -29,18 +38,46 @@ class _Section(BaseModel):
 
 
 class DatasetSection(_Section):
-    """Which dataset, and its settings."""
+    """Which dataset, its settings, and on what terms it is had."""
 
     name: str
+    licence: str
+    login: bool
+    download: str
     params: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _exists(self) -> DatasetSection:
+        from sleepshift.datasets import dataset_class
+
+        try:
+            settings = list(signature(dataset_class(self.name)).parameters)[1:]
+        except TaskError as error:
+            raise ValueError(str(error)) from None
+        if unknown := [name for name in self.params if name not in settings]:
+            raise ValueError(
+                f"params: {self.name!r} has no setting {unknown[0]!r}; "
+                f"there are {', '.join(settings) or 'none'}"
+            )
+        return self
+
+
+def _known_scheme(name: str) -> str:
+    try:
+        return get_scheme(name).name
+    except TaskError as error:
+        raise ValueError(str(error)) from None
+
+
+SchemeName = Annotated[str, AfterValidator(_known_scheme)]
 
 
 class WindowsSection(_Section):
     """How recordings become windows."""
 
-    scheme: str
+    scheme: SchemeName
     views: dict[str, tuple[str, ...]]
-    sfreq: float | None = None
+    sfreq: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     trim_wake_minutes: float | None = Field(default=None, ge=0)
     scaling: Literal["robust", "none"]
 
@@ -49,6 +86,9 @@ class WindowsSection(_Section):
     def _has_student(cls, views: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if not views.get("student"):
             raise ValueError("name the student's channels: student = [...]")
+        for view, channels in views.items():
+            if not channels or len(set(channels)) < len(channels):
+                raise ValueError(f"view {view!r} must name its channels, each once")
         return views
 
     @property
@@ -60,7 +100,7 @@ class WindowsSection(_Section):
 class ScoringSection(_Section):
     """What the primary figures are computed from."""
 
-    scheme: str
+    scheme: SchemeName
     primary: Literal["macro_f1", "balanced_accuracy", "kappa", "accuracy", "weighted_f1"]
 
 
@@ -71,6 +111,7 @@ class TrainingSection(_Section):
     max_epochs: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
     lr: float = Field(default=1e-3, gt=0)
+    target_epochs: int = Field(default=40, ge=1)
     finetune_epochs: int = Field(default=10, ge=1)
     finetune_lr: float = Field(default=3e-4, gt=0)
     pretext_epochs: int = Field(default=10, ge=1)
@@ -98,14 +139,14 @@ class Task(_Section):
     @model_validator(mode="after")
     def _schemes_fit(self) -> Task:
         try:
-            get_scheme(self.windows.scheme)
-            if (merge_map(self.windows.scheme, self.scoring.scheme) < 0).any():
-                raise TaskError("scoring.scheme has no place for a stage of windows.scheme")
+            dropped = (merge_map(self.windows.scheme, self.scoring.scheme) < 0).any()
         except TaskError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"scoring.scheme: {error}") from None
+        if dropped:
+            raise ValueError("scoring.scheme: it has no place for a stage of windows.scheme")
         return self
 
-    def make_dataset(self, data: Path | None = None) -> Dataset:
+    def make_dataset(self, data: Path | str | None = None) -> Dataset:
         """The dataset with the task's settings, on the user's folder."""
         from sleepshift.datasets import make_dataset
 
@@ -113,9 +154,9 @@ class Task(_Section):
 
     def prepare(
         self,
-        root: Path,
+        root: Path | str,
         *,
-        data: Path | None = None,
+        data: Path | str | None = None,
         skip_bad: bool = False,
         advance: Advance | None = None,
     ) -> Path:
@@ -131,7 +172,7 @@ class Task(_Section):
         return prepare(
             self.make_dataset(data),
             recipe,
-            root,
+            Path(root),
             subjects=self.protocol.subjects(),
             skip_bad=skip_bad,
             advance=advance,
@@ -234,6 +275,6 @@ def load_task(name_or_path: str | Path) -> Task:
         return Task.model_validate({"name": path.stem, **raw})
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "task"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise TaskError(f"{path}: {field}: {reason}") from None
+        field = ".".join(str(part) for part in first["loc"])
+        reason = " ".join(first["msg"].removeprefix("Value error, ").split())
+        raise TaskError(": ".join(filter(None, (str(path), field, reason)))) from None

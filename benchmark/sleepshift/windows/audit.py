@@ -49,8 +49,9 @@ def _refuse_copied_windows(name: str, part: Windows, other_name: str, other: Win
     ours, theirs = part.metadata, other.metadata
     if "digest" not in ours or "digest" not in theirs:
         return
-    # A flat window (an electrode that fell off) may repeat without having been copied.
-    ours, theirs = ours[~ours["flat"]], theirs[~theirs["flat"]]
+    # A dead window (an electrode that fell off) may repeat without having been copied.
+    ours = ours[~(ours["flat"] | ours["nan"])]
+    theirs = theirs[~(theirs["flat"] | theirs["nan"])]
     copied = np.intersect1d(ours["digest"], theirs["digest"])
     if not len(copied):
         return

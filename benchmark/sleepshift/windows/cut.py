@@ -98,18 +98,37 @@ def _cut_raw(
     raw: mne.io.BaseRaw, dataset: Dataset, recipe: Recipe, recording: Recording
 ) -> LabelledWindows:
     codes = _annotation_codes(raw, dataset, recording)
+    begin = raw.first_time
     raw = _trim_wake(raw, codes, recipe.trim_wake_minutes, recording)
     if recipe.sfreq is not None and raw.info["sfreq"] != recipe.sfreq:
-        raw = raw.load_data(verbose="error").resample(recipe.sfreq, verbose="error")
-    starts, y = _window_starts(raw, codes)
+        raw = raw.load_data(verbose="error")
+        _check_resampling(raw, recipe.sfreq, recording)
+        raw = raw.resample(recipe.sfreq, verbose="error")
+    starts, y = _window_starts(raw, codes, recording)
     n_times = round(WINDOW_SECONDS * raw.info["sfreq"])
     signals = raw.get_data(verbose="error")
     segments = np.lib.stride_tricks.sliding_window_view(signals, n_times, axis=1)
     x = np.ascontiguousarray(segments[:, starts].transpose(1, 0, 2), dtype=np.float32)
-    onset = (starts + raw.first_samp) / raw.info["sfreq"]
+    onset = starts / raw.info["sfreq"] + (raw.first_time - begin)
     return LabelledWindows(
         x=x, y=y, onset=onset, ch_names=tuple(raw.ch_names), sfreq=float(raw.info["sfreq"])
     )
+
+
+def _check_resampling(raw: mne.io.BaseRaw, sfreq: float, recording: Recording) -> None:
+    """Refuse gaps, and a rate no recorder has: a damaged header, which would warp the night."""
+    rate = raw.info["sfreq"]
+    if abs(rate - round(rate)) > 1e-3:
+        raise DataError(
+            f"{recording}: its header gives {rate:.6g} Hz, not a whole number, and the task wants "
+            f"{sfreq:g} Hz; the header is damaged: get the file again, or use --skip-bad"
+        )
+    for name in raw.ch_names:  # one gap would spread over the whole channel
+        if not np.isfinite(raw.get_data(picks=[name], verbose="error")).all():
+            raise DataError(
+                f"{recording}: channel {name!r} has gaps (values that are not finite) and cannot "
+                f"be resampled to {sfreq:g} Hz"
+            )
 
 
 def _annotation_codes(
@@ -140,8 +159,9 @@ def _trim_wake(
     onset = annotations.onset - raw.first_time
     first = onset[asleep].min() - 60 * minutes
     last = (onset + annotations.duration)[asleep].max() + 60 * minutes
-    end = raw.n_times / raw.info["sfreq"]
-    return raw.crop(max(first, 0.0), min(last, end), include_tmax=False, verbose="error")
+    # MNE may refuse the very end of the recording, by rounding; None asks for it safely.
+    rest = last >= (raw.n_times - 0.5) / raw.info["sfreq"]
+    return raw.crop(max(first, 0.0), None if rest else last, include_tmax=rest, verbose="error")
 
 
 @contextlib.contextmanager
@@ -152,24 +172,33 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _window_starts(raw: mne.io.BaseRaw, codes: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _window_starts(
+    raw: mne.io.BaseRaw, codes: dict[str, int], recording: Recording
+) -> tuple[np.ndarray, np.ndarray]:
     """First sample and label of every window, cut by Braindecode; short rests are dropped."""
+    size = round(WINDOW_SECONDS * raw.info["sfreq"])
+    scored = np.isin(raw.annotations.description, list(codes))
+    lengths = raw.annotations.duration[scored] * raw.info["sfreq"]
+    if not (lengths.astype(int) >= size).any():  # where Braindecode would stop with an IndexError
+        raise DataError(f"{recording}: no scored bout is as long as a window")
     with _quiet():
         from braindecode.datasets import BaseConcatDataset, RawDataset
         from braindecode.preprocessing import create_windows_from_events
 
-        size = round(WINDOW_SECONDS * raw.info["sfreq"])
-        cut = create_windows_from_events(
-            BaseConcatDataset([RawDataset(raw, {})]),
-            trial_start_offset_samples=0,
-            trial_stop_offset_samples=0,
-            window_size_samples=size,
-            window_stride_samples=size,
-            on_last_window="drop",
-            accepted_bads_ratio=1.0,
-            mapping=codes,
-            verbose="error",
-        )
+        try:
+            cut = create_windows_from_events(
+                BaseConcatDataset([RawDataset(raw, {})]),
+                trial_start_offset_samples=0,
+                trial_stop_offset_samples=0,
+                window_size_samples=size,
+                window_stride_samples=size,
+                on_last_window="drop",
+                accepted_bads_ratio=1.0,
+                mapping=codes,
+                verbose="error",
+            )
+        except ValueError as error:  # the scoring overlaps, or reaches past the end
+            raise DataError(f"{recording}: the scoring cannot be cut ({error})") from None
         frame = cut.datasets[0].metadata
     starts = frame["i_start_in_trial"].to_numpy().astype(np.int64)
     return starts, frame["target"].to_numpy().astype(np.int64)
@@ -178,16 +207,18 @@ def _window_starts(raw: mne.io.BaseRaw, codes: dict[str, int]) -> tuple[np.ndarr
 def _measure_and_scale(
     windows: LabelledWindows, recipe: Recipe, recording: Recording
 ) -> CutRecording:
-    x = windows.x
+    x = np.ascontiguousarray(windows.x, dtype=np.float32)
     finite = np.isfinite(x)
     if dead := [name for k, name in enumerate(windows.ch_names) if not finite[:, k].any()]:
         raise DataError(f"{recording}: channel {dead[0]!r} holds no finite value")
-    nan = ~finite.all(axis=(1, 2))
-    flat = (x.max(axis=2) == x.min(axis=2)).any(axis=1)
+    nan = np.asarray(~finite.all(axis=(1, 2)))
+    # A single feature a channel has no course that could be flat.
+    flat = (x.max(axis=2) == x.min(axis=2)).any(axis=1) & (x.shape[2] > 1)
     digests = window_digests(x)
+    x = np.where(finite, x, np.float32(np.nan)) if nan.any() else x
     if recipe.scaling == "robust":
         x = robust_scale(x, per_feature=windows.sfreq is None)
-    x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0) if nan.any() else x
+    x = np.nan_to_num(x, nan=0.0) if nan.any() else x
     fields = {**windows.__dict__, "x": x}
     return CutRecording(LabelledWindows(**fields), digests, flat, nan)
 

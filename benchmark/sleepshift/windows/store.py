@@ -34,6 +34,9 @@ __all__ = ["open_store", "prepare", "read_manifest"]
 #: Part of every store's name: raise it when packing changes what a store holds.
 FORMAT = 1
 
+#: Without these in its manifest a folder is no store.
+_NEEDED = {"ch_names", "sfreq", "scheme", "n_windows", "skipped"}
+
 Advance = Callable[[str, int, int], None]
 
 
@@ -78,7 +81,7 @@ def prepare(
     path = root / digest(
         [FORMAT, dataset.info.name, dataset.params(), dataset.scheme, recipe.plain(), sources]
     )
-    if not (path / "manifest.json").is_file():
+    if not path.exists():
         with new_folder(path) as folder:
             _pack(folder, dataset, recipe, recordings, sources, skip_bad, advance)
     hashes.save()
@@ -226,7 +229,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         If the folder is not a whole store.
     """
     manifest = read_json(path / "manifest.json")
-    if not isinstance(manifest, dict):
+    if not isinstance(manifest, dict) or not manifest.keys() >= _NEEDED:
         raise DataError(f"{path} is not a window store; remove it and prepare the task again")
     return manifest
 
@@ -244,8 +247,11 @@ def open_store(path: Path) -> Windows:
         signals = np.load(path / "signals.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(path / "labels.npy", allow_pickle=False)
         metadata = pd.read_parquet(path / "metadata.parquet")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); remove it and prepare again") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is damaged ({reason}); remove it and prepare again") from None
+    if signals.ndim != 3 or signals.shape[1] != len(manifest["ch_names"]):
+        raise DataError(f"{path} is damaged (channels differ); remove it and prepare again")
     if not len(signals) == len(labels) == len(metadata) == manifest["n_windows"]:
         raise DataError(f"{path} is damaged (lengths differ); remove it and prepare again")
     return Windows(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -68,12 +70,17 @@ class Windows(Dataset):
             raise ValueError(f"windows are (n, channels, times), not {signals.ndim}-dimensional")
         if len(ch_names) != signals.shape[1]:
             raise ValueError(f"{len(ch_names)} names for {signals.shape[1]} channels")
+        if len(set(ch_names)) < len(ch_names):
+            raise ValueError(f"two channels have the same name: {', '.join(ch_names)}")
         if y is not None and len(y) != len(signals):
             raise ValueError(f"{len(y)} labels for {len(signals)} windows")
         if metadata is None:
             metadata = pd.DataFrame(index=pd.RangeIndex(len(signals)))
+        if len(metadata) != len(signals):
+            raise ValueError(f"{len(metadata)} rows of metadata for {len(signals)} windows")
         self._signals = signals
         self._frame = metadata.reset_index(drop=True)
+        #: One for each of `rows`, so that no view holds labels of windows it does not have.
         self._labels = None if y is None else np.asarray(y)
         self._picks: np.ndarray | None = None
         self.name = name
@@ -108,20 +115,30 @@ class Windows(Dataset):
         """Copy a Braindecode `BaseConcatDataset` of windows into memory.
 
         The description's ``recording`` column is read as the session, as Braindecode's own
-        Sleep-EDF has it. Onsets come from the windows' start samples.
+        Sleep-EDF has it. Onsets come from the windows' start samples. Channels are taken by
+        name, in the order of the first recording.
+
+        Raises
+        ------
+        ValueError
+            If the recordings differ in channels or rate.
         """
         frames, parts = [], []
-        first = concat.datasets[0]
-        info = (first.raw if hasattr(first, "raw") else first.windows).info
+        info = _mne_info(concat.datasets[0])
         for dataset in concat.datasets:
+            other = _mne_info(dataset)
+            if other["sfreq"] != info["sfreq"] or set(other["ch_names"]) != set(info["ch_names"]):
+                raise ValueError("recordings of different channels or rates cannot be joined")
+            order = [other["ch_names"].index(name) for name in info["ch_names"]]
             own = dataset.metadata.reset_index(drop=True)
             frame = pd.DataFrame({"target": own["target"].to_numpy()})
             frame["onset"] = own["i_start_in_trial"].to_numpy() / info["sfreq"]
-            for column, value in (dataset.description or {}).items():
+            description = {} if dataset.description is None else dataset.description
+            for column, value in description.items():
                 if column not in frame:
                     frame["session" if column == "recording" else column] = value
             frames.append(frame)
-            parts.append(np.stack([dataset[i][0] for i in range(len(dataset))]))
+            parts.append(np.stack([dataset[i][0] for i in range(len(dataset))])[:, order])
         metadata = pd.concat(frames, ignore_index=True)
         for column in {"subject", "session"} & set(metadata.columns):
             metadata[column] = metadata[column].astype(str)
@@ -155,7 +172,7 @@ class Windows(Dataset):
         for key, rows in groups.items():
             part = self[np.asarray(rows)]
             onset = part.metadata.get("onset", pd.Series(np.zeros(len(part)))).fillna(0)
-            start = (onset.to_numpy() * self.sfreq).astype(int)
+            start = np.rint(onset.to_numpy() * self.sfreq).astype(int)
             frame = pd.DataFrame({"i_window_in_trial": np.arange(len(part))})
             frame["i_start_in_trial"] = start
             frame["i_stop_in_trial"] = start + self.shape[2]
@@ -204,13 +221,28 @@ class Windows(Dataset):
         """Labels, shape (n_windows,); raises where they are withheld."""
         if self._labels is None:
             raise DataError("the labels of these windows are withheld")
-        return self._labels[self.rows]
+        return self._labels.copy()
+
+    def shares_store(self, other: Windows) -> bool:
+        """Whether equal `rows` of both are the same windows."""
+        same_name = self.name is not None and self.name == other.name
+        return same_name or self._signals is other._signals
 
     def labels_of(self, view: Windows) -> np.ndarray:
-        """Labels of another view of the same store, however that view withholds them."""
-        if self._labels is None or view._signals is not self._signals:
+        """Labels of another view of the same store, however that view withholds them.
+
+        Raises
+        ------
+        DataError
+            If a window of that view is not among these, or these have no labels.
+        """
+        if self._labels is None or not self.shares_store(view):
             raise DataError("these windows hold no labels for that view")
-        return self._labels[view.rows]
+        position = np.full(len(self._signals), -1)
+        position[self.rows] = np.arange(len(self))
+        if (position[view.rows] < 0).any():
+            raise DataError("these windows hold no labels for that view")
+        return self._labels[position[view.rows]]
 
     @property
     def metadata(self) -> pd.DataFrame:
@@ -235,7 +267,7 @@ class Windows(Dataset):
     def fingerprint(self) -> str:
         """Hash of what these windows hold: content, rows, channels, labels or none."""
         content = self.name or digest_array(np.asarray(self._signals))
-        labels = None if self._labels is None else digest_array(self.y)
+        labels = None if self._labels is None else digest_array(self._labels)
         return digest([content, digest_array(self.rows), self.ch_names, labels, self.scheme])
 
     # ------------------------------------------------------------------ other views
@@ -245,10 +277,29 @@ class Windows(Dataset):
         new.__dict__.update(self.__dict__)
         return new
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle a memory-mapped file by its path: signals stay on disk."""
+        state, signals = self.__dict__.copy(), self._signals
+        if isinstance(signals, np.memmap) and isinstance(signals.base, mmap.mmap):
+            path = Path(str(signals.filename))
+            state["_signals"] = (path, signals.dtype, signals.offset, signals.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["_signals"], tuple):
+            path, dtype, offset, shape = state["_signals"]
+            try:
+                signals = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} cannot be opened again ({error})") from None
+            state = {**state, "_signals": signals}
+        self.__dict__.update(state)
+
     def take(self, rows: np.ndarray) -> Windows:
         """Windows of these positions (of this view, not of the store), in their order."""
         new = self._view()
         new.rows = self.rows[rows]
+        new._labels = None if self._labels is None else self._labels[rows]
         return new
 
     def pick(self, channels: Sequence[str] | None) -> Windows:
@@ -277,11 +328,10 @@ class Windows(Dataset):
 
     def with_labels(self, y: Any) -> Windows:
         """The same signals with other labels, one for each window of this view."""
-        if len(y) != len(self):
-            raise ValueError(f"{len(y)} labels for {len(self)} windows")
+        labels = np.array(y)
+        if labels.shape != (len(self),):
+            raise ValueError(f"labels of shape {labels.shape} for {len(self)} windows")
         new = self._view()
-        labels = np.zeros(len(self._signals), dtype=np.asarray(y).dtype)
-        labels[self.rows] = y
         new._labels = labels
         return new
 
@@ -298,23 +348,30 @@ class Windows(Dataset):
 
     @staticmethod
     def concat(parts: Sequence[Windows]) -> Windows:
-        """Join views of one store (row lists are joined) or of different arrays (copied)."""
+        """Join views of one store (row lists are joined) or of different arrays (copied).
+
+        Raises
+        ------
+        ValueError
+            If channels, rates or the stage schemes of labels differ.
+        """
+        if not parts:
+            raise ValueError("there are no windows to join")
         first = parts[0]
         if any(part.ch_names != first.ch_names or part.sfreq != first.sfreq for part in parts):
             raise ValueError("windows of different channels or rates cannot be joined")
         labelled = all(part.has_labels for part in parts)
-        if all(part._signals is first._signals for part in parts):
-            new = first._view() if labelled else first.without_labels()
-            if labelled and any(part._labels is not first._labels for part in parts):
-                joined = first._labels.copy()  # type: ignore[union-attr]
-                for part in parts:
-                    joined[part.rows] = part.y
-                new._labels = joined
+        if labelled and any(part.scheme != first.scheme for part in parts):
+            raise ValueError("labels in different stage schemes cannot be joined")
+        labels = np.concatenate([part.y for part in parts]) if labelled else None
+        if all(part.shares_store(first) for part in parts):
+            new = first._view()
+            new._labels = labels
             new.rows = np.concatenate([part.rows for part in parts])
             return new
         return Windows.from_arrays(
             np.concatenate([np.asarray(part) for part in parts]),
-            np.concatenate([part.y for part in parts]) if labelled else None,
+            labels,
             metadata=pd.concat([part.metadata for part in parts], ignore_index=True),
             ch_names=first.ch_names,
             sfreq=first.sfreq,
@@ -339,9 +396,12 @@ class Windows(Dataset):
                 raise IndexError("windows are indexed along their first axis only")
             index = index[0]
         if isinstance(index, (int, np.integer)):
-            x, y, i = self.__getitems__([int(index)])
+            x, y, i = self.__getitems__([range(len(self))[index]])
             return x[0], y[0], i[0]
-        return self.take(np.arange(len(self))[index])
+        positions = np.arange(len(self))[index]
+        if positions.ndim != 1:
+            raise IndexError("windows are indexed by an integer, a slice, a mask or a list")
+        return self.take(positions)
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, ...]:
         """Fetch a whole batch by one fancy index: signals, labels (-1 if withheld), positions."""
@@ -351,5 +411,10 @@ class Windows(Dataset):
         if self._labels is None:
             y = torch.full((len(rows),), -1, dtype=torch.int64)
         else:
-            y = torch.from_numpy(self._labels[rows].astype(np.int64))
+            y = torch.from_numpy(self._labels[positions].astype(np.int64))
         return x, y, torch.from_numpy(positions)
+
+
+def _mne_info(dataset: Any) -> Any:
+    """Channels and rate of a Braindecode windows dataset, lazy or not."""
+    return (dataset.raw if hasattr(dataset, "raw") else dataset.windows).info

@@ -1,0 +1,185 @@
+"""Protocols: everyone's role, and that nobody has two."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from sleepshift.errors import TaskError
+from sleepshift.protocol.protocols import CrossAge, LeaveSubjectsOut, Protocol
+
+
+def people_table(n=40):
+    """People "0", "1", ... of 20, 22, 24, ... years."""
+    return pd.DataFrame(
+        {"subject": [str(k) for k in range(n)], "age": [20.0 + 2 * k for k in range(n)]}
+    )
+
+
+def cross_age(**fold):
+    return CrossAge(kind="cross-age", source={"subjects": ["0-9"]}, folds=[{"name": "old", **fold}])
+
+
+# ---------------------------------------------------------------------- cross-age
+
+
+def test_lists_become_roles_as_they_stand():
+    protocol = cross_age(labeled={"subjects": [30]}, unlabeled={"subjects": [31]},
+                         test={"subjects": ["39", "32-33"]})  # fmt: skip
+    (roles,) = protocol.roles(people_table(), seed=0, allow_missing=False)
+    assert roles.name == "old"
+    assert roles.source == [str(k) for k in range(10)]
+    assert (roles.labeled, roles.unlabeled, roles.test) == (["30"], ["31"], ["39", "32", "33"])
+    assert protocol.subjects() == [*map(str, range(10)), "30", "31", "39", "32", "33"]
+    assert not protocol.needs_age
+
+
+def test_roles_that_are_not_asked_for_are_none():
+    (roles,) = cross_age(test={"subjects": [30]}).roles(people_table(), seed=0, allow_missing=False)
+    assert roles.labeled is None
+    assert roles.unlabeled is None
+
+
+def test_unlabeled_test_is_the_test_people():
+    protocol = cross_age(unlabeled="test", test={"subjects": [30, 31]})
+    (roles,) = protocol.roles(people_table(), seed=0, allow_missing=False)
+    assert roles.unlabeled == roles.test == ["30", "31"]
+    assert protocol.subjects() == [*map(str, range(10)), "30", "31"]
+
+
+@given(
+    seed=st.integers(0, 1000), n_labeled=st.integers(1, 5), n_unlabeled=st.integers(1, 5),
+    low=st.integers(50, 70),
+)  # fmt: skip
+def test_age_brackets_give_each_target_person_one_role(seed, n_labeled, n_unlabeled, low):
+    bracket = [low, low + 28]
+    protocol = cross_age(
+        labeled={"ages": bracket, "count": n_labeled},
+        unlabeled={"ages": bracket, "count": n_unlabeled},
+        test={"ages": bracket},
+    )
+    (roles,) = protocol.roles(people_table(), seed=seed, allow_missing=False)
+    assert (len(roles.labeled), len(roles.unlabeled)) == (n_labeled, n_unlabeled)
+    everyone = [*roles.labeled, *roles.unlabeled, *roles.test]
+    inside = [str(k) for k in range(40) if bracket[0] <= 20 + 2 * k <= bracket[1]]
+    assert sorted(everyone, key=int) == inside
+    assert protocol.needs_age
+    assert protocol.subjects() is None
+
+
+def test_people_listed_as_labelled_are_not_tested_by_a_bracket():
+    protocol = cross_age(labeled={"subjects": [38]}, test={"ages": [90, 120]})
+    (roles,) = protocol.roles(people_table(), seed=0, allow_missing=False)
+    assert roles.test == ["35", "36", "37", "39"]
+
+
+def test_draws_change_with_the_data_seed_only():
+    protocol = cross_age(labeled={"ages": [60, 100], "count": 3}, test={"ages": [60, 100]})
+
+    def draw(seed):
+        (roles,) = protocol.roles(people_table(), seed=seed, allow_missing=False)
+        return tuple(roles.labeled)
+
+    assert [draw(s) for s in range(6)] == [draw(s) for s in range(6)]
+    assert len({draw(s) for s in range(6)}) > 3
+
+
+def test_missing_people_are_refused_unless_allowed():
+    protocol = cross_age(test={"subjects": [39, 40]})
+    with pytest.raises(TaskError, match="people 40 are not in the data"):
+        protocol.roles(people_table(), seed=0, allow_missing=False)
+    (roles,) = protocol.roles(people_table(), seed=0, allow_missing=True)
+    assert roles.test == ["39"]
+
+
+@pytest.mark.parametrize(
+    ("folds", "reason"),
+    [
+        ([], "at least 1 item"),
+        ([{"name": "a", "test": {"subjects": [1]}}] * 2, "two folds have the same name"),
+        ([{"name": "a"}], "test"),
+        ([{"name": "a", "test": "all"}], "test"),
+        ([{"name": "a", "test": {"subjects": [1]}, "unlabeled": "others"}], "'test'"),
+    ],
+)
+def test_folds_that_make_no_sense_are_refused(folds, reason):
+    with pytest.raises(ValidationError, match=reason):
+        CrossAge(kind="cross-age", source={"subjects": [0]}, folds=folds)
+
+
+# ---------------------------------------------------------------------- leave subjects out
+
+
+def make_loso(n_folds, order=None):
+    return LeaveSubjectsOut(kind="leave-subjects-out", n_folds=n_folds, order=order)
+
+
+@given(st.data())
+def test_everyone_is_tested_exactly_once_and_taught_by_all_others(data):
+    n = data.draw(st.integers(2, 40))
+    n_folds = data.draw(st.integers(2, n))
+    seed = data.draw(st.integers(0, 99))
+    order = data.draw(st.none() | st.permutations(range(n)))
+    all_roles = make_loso(n_folds, order).roles(people_table(n), seed=seed, allow_missing=False)
+    everyone = {str(k) for k in range(n)}
+    assert [roles.name for roles in all_roles] == [str(k) for k in range(n_folds)]
+    tested = [person for roles in all_roles for person in roles.test]
+    assert len(tested) == n
+    assert set(tested) == everyone
+    if order is not None:
+        assert tested == [str(k) for k in order]
+    sizes = [len(roles.test) for roles in all_roles]
+    assert max(sizes) - min(sizes) <= 1
+    for roles in all_roles:
+        assert set(roles.source) == everyone - set(roles.test)
+        assert len(roles.source) == n - len(roles.test)
+        assert roles.labeled is roles.unlabeled is None
+
+
+def test_the_shuffle_follows_the_data_seed():
+    def tests(seed):
+        return [r.test for r in make_loso(4).roles(people_table(), seed=seed, allow_missing=False)]
+
+    assert tests(1) == tests(1)
+    assert tests(1) != tests(2)
+
+
+def test_an_order_takes_part_of_the_people():
+    protocol = make_loso(2, ["5", "1", "9"])
+    first, second = protocol.roles(people_table(), seed=0, allow_missing=False)
+    assert (first.test, first.source) == (["5", "1"], ["9"])
+    assert (second.test, second.source) == (["9"], ["5", "1"])
+    assert protocol.subjects() == ["5", "1", "9"]
+    assert make_loso(2).subjects() is None
+
+
+def test_long_names_are_not_cut_off():
+    table = pd.DataFrame({"subject": ["a", "a-very-long-name", "b"], "age": 30.0})
+    all_roles = make_loso(3).roles(table, seed=0, allow_missing=False)
+    assert {r.test[0] for r in all_roles} == set(table["subject"])
+    assert all(type(r.test[0]) is str for r in all_roles)
+
+
+def test_more_folds_than_people_are_refused():
+    with pytest.raises(TaskError, match="5 folds need as many people; 3 are there"):
+        make_loso(5).roles(people_table(3), seed=0, allow_missing=False)
+    with pytest.raises(TaskError, match="3 folds need as many people; 2 are there"):
+        make_loso(3, [0, 1, 7]).roles(people_table(2), seed=0, allow_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"kind": "leave-one-out"}, "leave-one-out"),
+        ({"n_folds": 3}, "discriminator 'kind'"),
+        ({"kind": "leave-subjects-out"}, "n_folds"),
+        ({"kind": "leave-subjects-out", "n_folds": 1}, "greater than or equal to 2"),
+        ({"kind": "leave-subjects-out", "n_folds": 2, "order": [1, 1]}, "listed twice"),
+    ],
+)
+def test_protocols_that_make_no_sense_are_refused(settings, reason):
+    with pytest.raises(ValidationError, match=reason):
+        TypeAdapter(Protocol).validate_python(settings)

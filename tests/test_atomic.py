@@ -1,0 +1,127 @@
+"""Files and folders appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sleepshift.atomic import new_folder, read_json, write_json, write_text
+
+
+def fill_and_fail(path):
+    with new_folder(path) as folder:
+        (folder / "half.txt").write_text("x")
+        raise KeyboardInterrupt
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "deep" / "cell"
+    with new_folder(path) as folder:
+        (folder / "rows.csv").write_text("a")
+        assert not path.exists()
+        assert folder.parent == path.parent  # the same file system, so that the rename is one step
+    assert [p.name for p in path.parent.iterdir()] == ["cell"]
+    assert (path / "rows.csv").read_text() == "a"
+
+
+def test_a_folder_that_fails_midway_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fill_and_fail(tmp_path / "cell")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_finishes_first_stays(tmp_path):
+    with new_folder(tmp_path / "cell") as slow:
+        with new_folder(tmp_path / "cell") as fast:
+            (fast / "who").write_text("fast")
+        (slow / "who").write_text("slow")
+    assert (tmp_path / "cell" / "who").read_text() == "fast"
+    assert [p.name for p in tmp_path.iterdir()] == ["cell"]
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path):
+    (tmp_path / "cell").write_text("not a folder")
+    with pytest.raises(OSError, match="cell"), new_folder(tmp_path / "cell"):
+        pass
+    assert (tmp_path / "cell").read_text() == "not a folder"
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    with new_folder(tmp_path / "cell"):
+        pass
+    write_text(tmp_path / "a.txt", "x")
+    assert (tmp_path / "cell").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_killed_writer_leaves_no_folder_under_the_name(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from sleepshift.atomic import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as f:\n"
+        "    (f / 'half').write_text('x'); print('in', flush=True); time.sleep(60)\n"
+    )
+    path = tmp_path / "cell"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "in\n"
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+    assert not path.exists()
+    with new_folder(path) as folder:
+        (folder / "whole").write_text("y")
+    assert [p.name for p in path.iterdir()] == ["whole"]
+
+
+def test_text_replaces_a_file_in_one_step(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    write_text(path, "first\n")
+    before = path.stat().st_ino
+    write_text(path, "zweite ä\r\n")
+    assert path.read_bytes() == "zweite ä\r\n".encode()
+    assert path.stat().st_ino != before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1, "a": [1.5, None]})
+    assert list(json.loads(path.read_text())) == ["b", "a"]
+    with pytest.raises(TypeError):
+        write_json(path, {"x": object()})
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert read_json(path) == {"b": 1, "a": [1.5, None]}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
+def test_damaged_json_reads_as_the_default(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    assert read_json(tmp_path / "a.json", default=7) == 7
+    assert read_json(tmp_path / "none.json") is None
+    assert read_json(tmp_path) is None
+
+
+def test_readers_never_see_half_a_file(tmp_path):
+    """One process writes two long texts in turn; every read is one of them."""
+    path = tmp_path / "a.txt"
+    code = (
+        "import sys; from pathlib import Path; from sleepshift.atomic import write_text\n"
+        "for k in range(300): write_text(Path(sys.argv[1]), 'ab'[k % 2] * 200_000)\n"
+    )
+    write_text(path, "a" * 200_000)
+    with subprocess.Popen([sys.executable, "-c", code, str(path)]) as writer:
+        while writer.poll() is None:
+            text = path.read_text()
+            assert len(text) == 200_000
+            assert len(set(text)) == 1
+            time.sleep(0.002)
+    assert writer.returncode == 0
