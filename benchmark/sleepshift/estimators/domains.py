@@ -10,7 +10,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
 
+from sleepshift.estimators.inputs import as_windows
+from sleepshift.estimators.routing import route
 from sleepshift.windows.windows import Windows
 
 __all__ = ["LinearProbe", "TrainOn"]
@@ -26,6 +29,9 @@ class _Delegating(ClassifierMixin, BaseEstimator):
     def _inputs(self, X: Any) -> Any:
         return X
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classifier_")
+
     @property
     def classes_(self) -> np.ndarray:
         """Labels, in the order of the columns of `predict_proba`."""
@@ -33,10 +39,12 @@ class _Delegating(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Stage of each window, shape (n_windows,)."""
+        check_is_fitted(self)
         return self.classifier_.predict(self._inputs(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, shape (n_windows, n_classes)."""
+        check_is_fitted(self)
         return self.classifier_.predict_proba(self._inputs(X))
 
 
@@ -87,10 +95,9 @@ class TrainOn(_Delegating):
             raise ValueError(f"domain is target or pooled, not {self.domain!r}")
         if X_target_labeled is None:
             raise ValueError("TrainOn needs X_target_labeled and y_target_labeled")
-        if y_target_labeled is None:
-            y_target_labeled = X_target_labeled.y
+        y_target_labeled = _labels(X_target_labeled, y_target_labeled)
         if self.domain == "pooled":
-            y = X.y if y is None else y
+            y = _labels(X, y)
             X, y = _join(X, X_target_labeled), np.concatenate([y, y_target_labeled])
         else:
             X, y = X_target_labeled, y_target_labeled
@@ -103,9 +110,15 @@ class TrainOn(_Delegating):
         return self.classifier_.n_parameters_
 
 
+def _labels(X: Any, y: Any) -> Any:
+    if y is None and not isinstance(X, Windows):
+        raise ValueError("labels are missing, and these windows carry none")
+    return X.y if y is None else y
+
+
 def _join(X: Any, other: Any) -> Any:
     if isinstance(X, Windows):
-        return Windows.concat([X, other])
+        return Windows.concat([X, as_windows(other, sfreq=X.sfreq)])
     return np.concatenate([np.asarray(X), np.asarray(other)])
 
 
@@ -149,11 +162,12 @@ class LinearProbe(_Delegating):
         """Fit the encoder on the signals, then the classifier on labelled features."""
         self.encoder_ = self.encoder
         if not isinstance(self.encoder, FrozenEstimator):
-            extra = {} if X_target_unlabeled is None else {"X_target_unlabeled": X_target_unlabeled}
-            self.encoder_ = clone(self.encoder).fit(X, y, **extra)
+            encoder = clone(self.encoder)
+            extra = route(encoder, X_target_unlabeled=X_target_unlabeled)
+            self.encoder_ = encoder.fit(X, y, **extra)
         if X_target_labeled is not None:
             X, y = X_target_labeled, y_target_labeled
-        y = X.y if y is None else y
+        y = _labels(X, y)
         default = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         classifier = default if self.classifier is None else clone(self.classifier)
         self.classifier_ = classifier.fit(self._inputs(X), y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 from torch.utils.data import Dataset
 
-from sleepshift.estimators.inputs import as_labelled, encode, split_people
+from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
+from sleepshift.estimators.routing import route
 from sleepshift.estimators.stager import NetworkClassifier
 from sleepshift.estimators.training import predict_logits, seeded, train
 from sleepshift.models.parts import HeadOnFeatures
@@ -63,7 +63,11 @@ class FineTuner(NetworkClassifier):
     """
 
     # MOABB's evaluations hand over the labelled calibration windows by these names.
-    __metadata_request__fit = {"X_target_labeled": True, "y_target_labeled": True}
+    __metadata_request__fit = {
+        "X_target_labeled": True,
+        "y_target_labeled": True,
+        "X_target_unlabeled": True,
+    }
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class FineTuner(NetworkClassifier):
         *,
         X_target_labeled: Any = None,
         y_target_labeled: Any = None,
+        X_target_unlabeled: Any = None,
     ) -> FineTuner:
         """Fit the base on (X, y), then fine-tune on the labelled target windows.
 
@@ -114,6 +119,8 @@ class FineTuner(NetworkClassifier):
         X_target_labeled, y_target_labeled
             Windows and labels of target people; where they are not given, (X, y) takes
             their place.
+        X_target_unlabeled
+            Further signals, for a base that learns from signals alone.
 
         Raises
         ------
@@ -125,7 +132,7 @@ class FineTuner(NetworkClassifier):
         if self.trainable not in ("all", "head", "norm", "none"):
             raise ValueError(f"trainable is all, head, norm or none, not {self.trainable!r}")
         frozen = isinstance(self.base, FrozenEstimator)
-        self.base_ = self.base if frozen else clone(self.base).fit(X, y)
+        self.base_ = self.base if frozen else self._fit_base(X, y, X_target_unlabeled)
         if X_target_labeled is None:
             X_target_labeled, y_target_labeled = X, y
         sfreq = self.base_.sfreq_
@@ -133,12 +140,11 @@ class FineTuner(NetworkClassifier):
         self.classes_ = getattr(self.base_, "classes_", classes)
         self.ch_names_ = tuple(self.base_.ch_names_)
         self.sfreq_ = sfreq
-        if isinstance(X_target_labeled, Windows):
-            windows = windows.pick(self.ch_names_)
-        windows = encode(windows, y, self.classes_)
+        self.n_times_ = self.base_.n_times_
+        windows = encode(as_fitted(windows, self.base_), y, self.classes_)
         with seeded(self.random_state):
             module = self.base_.pretrained_module(len(self.classes_))
-            before = copy.deepcopy(module.state_dict())
+            before = {name: tensor.clone() for name, tensor in _tensors(module).items()}
             active = self._freeze(module)
             self.history_ = self._train(module, windows, active)
         self._check_frozen(module, active, before)
@@ -146,6 +152,10 @@ class FineTuner(NetworkClassifier):
             parameter.requires_grad_(True)
         self.module_ = module.eval()
         return self
+
+    def _fit_base(self, X: Any, y: Any, X_target_unlabeled: Any) -> Any:
+        base = clone(self.base)
+        return base.fit(X, y, **route(base, X_target_unlabeled=X_target_unlabeled))
 
     def _freeze(self, module: nn.Module) -> list[nn.Module]:
         """Switch gradients off outside the trainable part; return that part's modules."""
@@ -168,14 +178,19 @@ class FineTuner(NetworkClassifier):
     ) -> list[dict[str, Any]]:
         if self.trainable == "none":
             return []
-        parts = split_people(windows, self.valid_size, self.data_seed)
-        network, sets = module, list[Dataset | None](parts)
+        split = split_people(windows, self.valid_size, self.data_seed)
+        network: nn.Module = module
+        data: Dataset
+        valid: Dataset | None
+        data, valid = split
         if self.trainable == "head":
             network = HeadOnFeatures(module.get_submodule("final_layer"))
-            sets = [p if p is None else _Features(module, p, self.device) for p in parts]
+            data = _Features(module, split[0], self.device)
+            valid = None if split[1] is None else _Features(module, split[1], self.device)
         return train(
             network,
-            *sets,
+            data,
+            valid,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             lr=self.lr,
@@ -190,10 +205,14 @@ class FineTuner(NetworkClassifier):
         self, module: nn.Module, active: list[nn.Module], before: dict[str, torch.Tensor]
     ) -> None:
         live = {id(t) for part in active for t in [*part.parameters(), *part.buffers()]}
-        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-        for name, tensor in tensors.items():
+        for name, tensor in _tensors(module).items():
             if id(tensor) not in live and not torch.equal(tensor, before[name]):
                 raise RuntimeError(f"frozen part {name} changed while fine-tuning")
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers, those that are never saved included."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 class _Features(Dataset):

@@ -9,7 +9,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from sleepshift.windows.windows import Windows
 
-__all__ = ["as_labelled", "as_windows", "encode", "split_people"]
+__all__ = ["as_fitted", "as_labelled", "as_windows", "encode", "split_people"]
+
+_VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog")
 
 
 def as_windows(X: Any, *, sfreq: float | None = None) -> Windows:
@@ -25,15 +27,23 @@ def as_windows(X: Any, *, sfreq: float | None = None) -> Windows:
     Raises
     ------
     ValueError
-        If X is none of these.
+        If X is none of these, or holds no windows.
     """
+    windows = _read(X, sfreq)
+    if not len(windows):
+        raise ValueError("X holds no windows")
+    return windows
+
+
+def _read(X: Any, sfreq: float | None) -> Windows:
     if isinstance(X, Windows):
         return X
     if hasattr(X, "datasets") and hasattr(X, "get_metadata"):
         return Windows.from_braindecode(X)
     if hasattr(X, "get_data") and hasattr(X, "info"):
+        units = {kind: "uV" for kind in X.get_channel_types(unique=True) if kind in _VOLTAGES}
         return Windows.from_arrays(
-            X.get_data(units="uV"), ch_names=X.ch_names, sfreq=float(X.info["sfreq"])
+            X.get_data(units=units), ch_names=X.ch_names, sfreq=float(X.info["sfreq"])
         )
     array = np.asarray(X)
     if array.ndim != 3 or array.dtype.kind not in "fiu":
@@ -42,6 +52,36 @@ def as_windows(X: Any, *, sfreq: float | None = None) -> Windows:
             f"windows dataset or MNE Epochs; got {type(X).__name__} of shape {array.shape}"
         )
     return Windows.from_arrays(array, sfreq=sfreq)
+
+
+def as_fitted(X: Any, estimator: Any) -> Windows:
+    """Read X as the view that an estimator was fitted on.
+
+    Channels are picked by name; those of plain arrays have none and go by position, unless
+    the estimator's ``channels`` chose some of them by number.
+
+    Raises
+    ------
+    ValueError
+        If X has another rate, length or number of channels.
+    """
+    windows = as_windows(X, sfreq=estimator.sfreq_)
+    if windows.sfreq != estimator.sfreq_:
+        raise ValueError(f"X is at {windows.sfreq} Hz; fitted at {estimator.sfreq_} Hz")
+    if windows.shape[2] != estimator.n_times_:
+        raise ValueError(
+            f"windows of X hold {windows.shape[2]} values; fitted on {estimator.n_times_}"
+        )
+    numbers = tuple(str(k) for k in range(windows.shape[1]))
+    chosen = getattr(estimator, "channels", None) is not None
+    if windows.ch_names != numbers or (chosen and set(estimator.ch_names_) <= set(numbers)):
+        return windows.pick(estimator.ch_names_)
+    if len(numbers) != len(estimator.ch_names_):
+        raise ValueError(
+            f"X has {len(numbers)} channels; fitted on {len(estimator.ch_names_)}: "
+            f"{', '.join(estimator.ch_names_)}"
+        )
+    return windows
 
 
 def as_labelled(
@@ -102,7 +142,7 @@ def split_people(
     windows : Windows
         Labels are only needed where people are not known and `stratify` is true.
     share : float
-        Share of the people, rounded up to at least one; 0 sets nobody aside.
+        Share of the people, rounded, at least one of them; 0 sets nobody aside.
     seed : int
         Who is set aside depends on this and on the people alone.
 
@@ -111,7 +151,14 @@ def split_people(
     train, valid : Windows, Windows or None
         `valid` is None with a share of 0, or where there is one person only. Windows
         that do not say whose they are are split at random by label.
+
+    Raises
+    ------
+    ValueError
+        If `share` is not in [0, 1).
     """
+    if not 0 <= share < 1:
+        raise ValueError(f"valid_size is a share of the people from 0 to below 1, not {share}")
     if share == 0:
         return windows, None
     subjects = windows.subjects

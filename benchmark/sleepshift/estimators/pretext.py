@@ -1,9 +1,9 @@
 """Pretext tasks: tuples of windows whose label is their order in time.
 
 Rules after Banville et al. 2019 (arXiv 1911.05419) and 2020 (arXiv 2007.16104): a recording
-is drawn uniformly, then an anchor in it, then a label by a fair coin, then partners that
-fit the label. Braindecode samples pairs one by one and has no triplets; here a pass of
-thousands is drawn at once.
+is drawn uniformly, then a label by a fair coin, then an anchor that has partners of that
+label, then partners. A recording that cannot give both labels gives none. Braindecode
+samples pairs one by one and has no triplets; here a pass of thousands is drawn at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def timeline(windows: Windows) -> list[tuple[np.ndarray, np.ndarray]]:
         If the windows have lost their order in time.
     """
     if windows.subjects is None:
-        return [(np.arange(len(windows)), 30.0 * np.arange(len(windows)))]
+        rows = np.argsort(windows.rows, kind="stable")
+        return [(rows, 30.0 * windows.rows[rows])]
     if not windows.ordered:
         raise ValueError("these windows do not say when in the night they are")
     frame = windows.metadata
@@ -49,13 +50,21 @@ def _pick(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.nda
     return low + (rng.random(len(low)) * np.maximum(high - low, 0)).astype(np.int64)
 
 
-def _far(
-    before: np.ndarray, after: np.ndarray, n: int, rng: np.random.Generator
+def _far(before: np.ndarray, after: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions uniformly from [0, before) and [after, n)."""
+    choice = _pick(np.zeros_like(before), before + n - after, rng)
+    return np.where(choice < before, choice, choice - before + after)
+
+
+def _anchors(
+    fit_one: np.ndarray, fit_zero: np.ndarray, n: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions uniformly from [0, before) and [after, n), and where there are any."""
-    room = before + n - after
-    choice = _pick(np.zeros_like(room), room, rng)
-    return np.where(choice < before, choice, choice - before + after), room > 0
+    """Anchors, and labels by a fair coin that they fit; none where a label has no anchor."""
+    ones, zeros = np.flatnonzero(fit_one), np.flatnonzero(fit_zero)
+    if not (len(ones) and len(zeros)):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+    label = rng.random(n) < 0.5
+    return np.where(label, rng.choice(ones, n), rng.choice(zeros, n)), label
 
 
 def draw_pairs(
@@ -67,20 +76,17 @@ def draw_pairs(
     -------
     positions : ndarray of int, shape (m, 2)
     labels : ndarray of int, shape (m,)
-        m <= n: anchors without a partner are dropped.
+        m is n, or 0 where the recording is too short for both labels.
     """
-    anchor, near = rng.integers(len(onset), size=n), rng.random(n) < 0.5
-    at = onset[anchor]
-    low = np.searchsorted(onset, at - tau_pos, "left")
-    high = np.searchsorted(onset, at + tau_pos, "right")
-    close = _pick(low, high - 1, rng)
+    low = np.searchsorted(onset, onset - tau_pos, "left")
+    high = np.searchsorted(onset, onset + tau_pos, "right")
+    before = np.searchsorted(onset, onset - tau_neg, "right")
+    after = np.searchsorted(onset, onset + tau_neg, "left")
+    anchor, near = _anchors(high - low > 1, before + len(onset) > after, n, rng)
+    close = _pick(low[anchor], high[anchor] - 1, rng)
     close += close >= anchor
-    before = np.searchsorted(onset, at - tau_neg, "right")
-    after = np.searchsorted(onset, at + tau_neg, "left")
-    far, some_far = _far(before, after, len(onset), rng)
-    fits = np.where(near, high - low > 1, some_far)
-    pairs = np.stack([anchor, np.where(near, close, far)], axis=1)
-    return pairs[fits], near[fits].astype(np.int64)
+    far = _far(before[anchor], after[anchor], len(onset), rng)
+    return np.stack([anchor, np.where(near, close, far)], axis=1), near.astype(np.int64)
 
 
 def draw_triplets(
@@ -95,19 +101,19 @@ def draw_triplets(
     -------
     positions : ndarray of int, shape (m, 3)
     labels : ndarray of int, shape (m,)
+        m is n, or 0 where the recording is too short for both labels.
     """
-    first, ordered = rng.integers(len(onset), size=n), rng.random(n) < 0.5
-    end = np.searchsorted(onset, onset[first] + tau_pos, "right")
-    last = _pick(first + 2, end, rng)
-    roomy = end > first + 2
-    last = np.minimum(last, len(onset) - 1)
+    index = np.arange(len(onset))
+    before = np.searchsorted(onset, onset - tau_neg, "right")
+    after = np.searchsorted(onset, onset + tau_neg, "left")
+    end = np.searchsorted(onset, onset + tau_pos, "right")
+    # With nothing far before the first, something must be left far after the last.
+    end_apart = np.where(before > 0, end, np.minimum(end, np.count_nonzero(after < len(onset))))
+    first, ordered = _anchors(end > index + 2, end_apart > index + 2, n, rng)
+    last = _pick(first + 2, np.where(ordered, end[first], end_apart[first]), rng)
     middle = _pick(first + 1, last, rng)
-    before = np.searchsorted(onset, onset[first] - tau_neg, "right")
-    after = np.searchsorted(onset, onset[last] + tau_neg, "left")
-    far, some_far = _far(before, after, len(onset), rng)
-    fits = roomy & (ordered | some_far)
-    triplets = np.stack([first, np.where(ordered, middle, far), last], axis=1)
-    return triplets[fits], ordered[fits].astype(np.int64)
+    far = _far(before[first], after[last], len(onset), rng)
+    return np.stack([first, np.where(ordered, middle, far), last], axis=1), ordered.astype(np.int64)
 
 
 class TupleDataset(Dataset):
@@ -125,7 +131,7 @@ class TupleDataset(Dataset):
     Raises
     ------
     ValueError
-        If no recording is long enough for a single tuple.
+        If no recording is long enough for tuples of both labels.
     """
 
     def __init__(self, windows: Windows, draw: Draw, n: int, rng: np.random.Generator) -> None:

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sleepshift.estimators.inputs import as_windows, split_people
+from sleepshift.estimators.inputs import as_fitted, as_windows, split_people
 from sleepshift.estimators.pretext import (
     FreshTuples,
     PretextNet,
@@ -40,8 +40,9 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
     model, model_params, channels, sfreq, batch_size, lr, weight_decay, device, verbose
         As in `SleepStager`; a batch holds tuples.
     embedding_size : int
-    tau_pos, tau_neg : float
+    tau_pos, tau_neg : float or None, float
         Seconds: pairs at most `tau_pos` apart are close, at least `tau_neg` apart are far.
+        None is 60 s, for temporal shuffling 180 s.
     n_pairs : int
         Tuples a pass, drawn anew for each.
     max_epochs, patience, valid_size : int, int, float
@@ -59,8 +60,8 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A plain array is read as one recording of consecutive 30-s windows; `Windows` know
-    their recordings and onsets.
+    A plain array is read as one recording of consecutive 30-s windows, with nobody to set
+    aside for validation; `Windows` know their recordings and onsets.
 
     Examples
     --------
@@ -71,6 +72,7 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
 
     _draw: ClassVar[Callable[..., Any]] = staticmethod(draw_pairs)
     _n_windows: ClassVar[int] = 2
+    _tau_pos: ClassVar[float] = 60.0
 
     __metadata_request__fit = {"X_target_unlabeled": True}
 
@@ -81,7 +83,7 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
         channels: Sequence[str] | None = None,
         sfreq: float | None = None,
         embedding_size: int = 100,
-        tau_pos: float = 60.0,
+        tau_pos: float | None = None,
         tau_neg: float = 900.0,
         n_pairs: int = 2000,
         max_epochs: int = 20,
@@ -129,15 +131,18 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
         ValueError
             If the windows have no order in time, or times do not fit.
         """
-        if not 0 < self.tau_pos <= self.tau_neg:
-            raise ValueError(f"0 < tau_pos <= tau_neg, not {self.tau_pos} and {self.tau_neg}")
+        tau_pos = self._tau_pos if self.tau_pos is None else self.tau_pos
+        if not 0 < tau_pos <= self.tau_neg:
+            raise ValueError(f"0 < tau_pos <= tau_neg, not {tau_pos} and {self.tau_neg}")
         parts = [X] if X_target_unlabeled is None else [X, X_target_unlabeled]
         views = [as_windows(part, sfreq=self.sfreq).without_labels() for part in parts]
-        windows = Windows.concat([view.pick(self.channels) for view in views])
+        windows = Windows.concat(
+            [_as_recording(view.pick(self.channels), str(k)) for k, view in enumerate(views)]
+        )
         with seeded(self.random_state):
             encoder = self._build(windows.shape[1:], windows.sfreq)
             data, valid = split_people(windows, self.valid_size, self.data_seed, stratify=False)
-            draw = partial(type(self)._draw, tau_pos=self.tau_pos, tau_neg=self.tau_neg)
+            draw = partial(type(self)._draw, tau_pos=tau_pos, tau_neg=self.tau_neg)
             rng = np.random.default_rng(self.random_state)
             n_valid = max(1, round(self.valid_size * self.n_pairs))
             self.history_ = train(
@@ -172,9 +177,7 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> np.ndarray:
         """Embeddings, shape (n_windows, embedding_size)."""
         check_is_fitted(self, "encoder_")
-        windows = as_windows(X, sfreq=self.sfreq_)
-        if isinstance(X, Windows):
-            windows = windows.pick(self.ch_names_)
+        windows = as_fitted(X, self)
         return predict_logits(self.encoder_, windows, device=self.device)
 
     def pretrained_module(self, n_outputs: int) -> nn.Module:
@@ -209,6 +212,18 @@ class RelativePositioning(TransformerMixin, BaseEstimator):
         return self.encoder_
 
 
+def _as_recording(windows: Windows, name: str) -> Windows:
+    """Windows that do not say whose they are, as one recording of one person."""
+    if windows.subjects is not None:
+        return windows
+    frame = windows.metadata.assign(subject="", session=name)
+    if "onset" not in frame:
+        frame["onset"] = 30.0 * windows.rows
+    return Windows.from_arrays(
+        np.asarray(windows), metadata=frame, ch_names=windows.ch_names, sfreq=windows.sfreq
+    )
+
+
 class TemporalShuffling(RelativePositioning):
     """Learn to tell whether the middle one of three windows lies between the other two.
 
@@ -219,45 +234,4 @@ class TemporalShuffling(RelativePositioning):
 
     _draw = staticmethod(draw_triplets)
     _n_windows = 3
-
-    def __init__(
-        self,
-        model: str = "chambon2018",
-        model_params: dict[str, Any] | None = None,
-        channels: Sequence[str] | None = None,
-        sfreq: float | None = None,
-        embedding_size: int = 100,
-        tau_pos: float = 180.0,
-        tau_neg: float = 900.0,
-        n_pairs: int = 2000,
-        max_epochs: int = 20,
-        batch_size: int = 64,
-        lr: float = 1e-3,
-        weight_decay: float = 0.0,
-        valid_size: float = 0.2,
-        patience: int | None = 5,
-        device: str = "auto",
-        random_state: int | None = 0,
-        data_seed: int = 0,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            model=model,
-            model_params=model_params,
-            channels=channels,
-            sfreq=sfreq,
-            embedding_size=embedding_size,
-            tau_pos=tau_pos,
-            tau_neg=tau_neg,
-            n_pairs=n_pairs,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            lr=lr,
-            weight_decay=weight_decay,
-            valid_size=valid_size,
-            patience=patience,
-            device=device,
-            random_state=random_state,
-            data_seed=data_seed,
-            verbose=verbose,
-        )
+    _tau_pos = 180.0

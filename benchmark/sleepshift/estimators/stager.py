@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sleepshift.estimators.inputs import as_labelled, as_windows, encode, split_people
+from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
 from sleepshift.estimators.training import balanced_weights, predict_logits, seeded, train
 from sleepshift.models import build_model
 from sleepshift.windows.windows import Windows
@@ -24,42 +24,55 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """What every classifier with a fitted ``module_`` can do.
 
     A subclass sets ``module_`` (whose last layer is ``final_layer``), ``classes_``,
-    ``ch_names_``, ``sfreq_`` and ``history_`` in `fit`, and has a ``device`` parameter.
+    ``ch_names_``, ``sfreq_``, ``n_times_`` and ``history_`` in `fit`, and has a ``device``
+    parameter.
     """
 
     module_: nn.Module
     classes_: np.ndarray
     ch_names_: tuple[str, ...]
     sfreq_: float | None
+    n_times_: int
     history_: list[dict[str, Any]]
 
     def _view(self, X: Any) -> Windows:
         check_is_fitted(self, "module_")
-        windows = as_windows(X, sfreq=self.sfreq_)
-        if isinstance(X, Windows):
-            return windows.pick(self.ch_names_)
-        if windows.shape[1] != len(self.ch_names_):
-            raise ValueError(
-                f"X has {windows.shape[1]} channels; fitted on {len(self.ch_names_)}: "
-                f"{', '.join(self.ch_names_)}"
-            )
-        return windows
+        return as_fitted(X, self)
+
+    def _logits(self, X: Any) -> np.ndarray:
+        windows = self._view(X)
+        return predict_logits(self.module_, windows, device=self.device)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Logits, shape (n_windows, n_classes)."""
-        return predict_logits(self.module_, self._view(X), device=self.device)
+        """Logits, shape (n_windows, n_classes).
+
+        With two classes it is the second's minus the first's, shape (n_windows,), as
+        scikit-learn has it.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, shape (n_windows, n_classes), columns in the order of ``classes_``."""
-        return softmax(self.decision_function(X).astype(np.float64), axis=1)
+        return softmax(self._logits(X).astype(np.float64), axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable stage of each window, shape (n_windows,)."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
+        """Most probable stage of each window, shape (n_windows,).
+
+        Raises
+        ------
+        ValueError
+            If a window has no most probable stage, since its values are not finite.
+        """
+        logits = self._logits(X)
+        if not np.isfinite(logits).all():
+            raise ValueError("the network's output is not finite; does X hold NaN?")
+        return self.classes_[logits.argmax(axis=1)]
 
     def transform(self, X: Any) -> np.ndarray:
         """Features before the last layer, shape (n_windows, n_features)."""
-        features = predict_logits(self.module_, self._view(X), features=True, device=self.device)
+        windows = self._view(X)
+        features = predict_logits(self.module_, windows, features=True, device=self.device)
         return features.reshape(len(features), -1)
 
     def pretrained_module(self, n_outputs: int) -> nn.Module:

@@ -16,7 +16,7 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import Dataset
 
-from sleepshift.models.parts import tap_features
+from sleepshift.models.parts import forget_passes, tap_features
 from sleepshift.windows.windows import Windows, identity_collate
 
 __all__ = ["balanced_weights", "on_epoch", "predict_logits", "resolve_device", "seeded", "train"]
@@ -53,7 +53,10 @@ def seeded(random_state: int | np.random.RandomState | None) -> Iterator[None]:
 
 
 def balanced_weights(codes: np.ndarray, n_classes: int) -> torch.Tensor:
-    """Class weights n / (k * n_class), as scikit-learn's ``"balanced"``; 0 where absent.
+    """Class weights n / (k * n_class), as scikit-learn's ``"balanced"``; next to 0 where absent.
+
+    A weight of 0 would make the loss of validation windows that are all of such a class
+    0 / 0.
 
     Parameters
     ----------
@@ -62,7 +65,8 @@ def balanced_weights(codes: np.ndarray, n_classes: int) -> torch.Tensor:
     """
     counts = np.bincount(codes, minlength=n_classes)
     present = np.count_nonzero(counts)
-    weights = np.divide(len(codes), present * counts, where=counts > 0, out=np.zeros(n_classes))
+    absent = np.full(n_classes, 1e-12)
+    weights = np.divide(len(codes), present * counts, where=counts > 0, out=absent)
     return torch.tensor(weights, dtype=torch.float32)
 
 
@@ -80,12 +84,29 @@ class _Report(Callback):
             report(len(net.history), net.max_epochs, _plain(net.history[-1]))
 
 
+class _Enough(KeyboardInterrupt):
+    """Early stopping's own interruption."""
+
+
+class _Interrupted(BaseException):
+    """The user's interruption, on its way past skorch."""
+
+
+class _Stopping(EarlyStopping):
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            raise _Enough from None
+
+
 class _Classifier(EEGClassifier):
     """An `EEGClassifier` whose frozen parts stay frozen.
 
     skorch switches the whole module to training mode on every batch, which would move the
     statistics of frozen batch normalisations and drop activations of frozen layers; and it
-    hands frozen parameters to the optimiser.
+    hands frozen parameters to the optimiser. And it takes Ctrl-C for the end of training: a
+    half-trained network would pass for a trained one.
     """
 
     def __init__(
@@ -98,6 +119,14 @@ class _Classifier(EEGClassifier):
         super()._set_training(training and self.active is None)
         for part in self.active or ():
             part.train(training)
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().fit_loop(*args, **kwargs)
+        except _Enough:
+            raise
+        except KeyboardInterrupt:
+            raise _Interrupted from None
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, parameter in super().get_all_learnable_params():
@@ -148,14 +177,21 @@ def train(
 
     Raises
     ------
+    ValueError
+        If there is no pass to make.
     FloatingPointError
         If training diverged.
     """
+    if max_epochs < 1:
+        raise ValueError(f"max_epochs is at least 1, not {max_epochs}")
     n_items = len(data)  # type: ignore[arg-type]
     stopping = []
     if valid is not None:
         waiting = max_epochs + 1 if patience is None else patience
-        stopping = [EarlyStopping("valid_loss", patience=waiting, load_best=True, sink=_silent)]
+        # skorch's own threshold would pass over small improvements, and keep a worse pass.
+        stopping = [
+            _Stopping("valid_loss", patience=waiting, threshold=0, load_best=True, sink=_silent)
+        ]
     weight = {} if class_weight is None else {"criterion__weight": class_weight}
     net = _Classifier(
         module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -178,7 +214,11 @@ def train(
         device=resolve_device(device),
         verbose=verbose,
     )
-    net.fit(data, None)
+    try:
+        with forget_passes(module):
+            net.fit(data, None)
+    except _Interrupted:
+        raise KeyboardInterrupt from None
     module.to("cpu").eval()
     history = [_plain(row) for row in net.history]
     if not math.isfinite(history[-1]["train_loss"]):
@@ -210,8 +250,7 @@ def predict_logits(
     target = resolve_device(device)
     module = module.to(target, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     batches = []
-    tap = tap_features(module) if features else contextlib.nullcontext([])
-    with torch.no_grad(), tap as taken:
+    with torch.no_grad(), forget_passes(module), tap_features(module, features) as taken:
         for start in range(0, len(windows), INFERENCE_BATCH):
             x = windows.__getitems__(range(start, min(start + INFERENCE_BATCH, len(windows))))[0]
             logits = module(x.to(target))

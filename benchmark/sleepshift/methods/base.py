@@ -22,8 +22,9 @@ class Settings:
         Network of the deep methods.
     channels : tuple of str
         The student's view, cut to as many channels as the network takes.
-    max_epochs, finetune_epochs, pretext_epochs : int
-        Training passes from scratch, of fine-tuning, and of the pretext tasks.
+    max_epochs, target_epochs, finetune_epochs, pretext_epochs : int
+        Most training passes from scratch, on the few target people alone (of whom a pass
+        is short), of fine-tuning, and of the pretext tasks.
     n_pairs : int
         Tuples a pretext pass.
     batch_size, lr, finetune_lr, patience
@@ -35,6 +36,7 @@ class Settings:
     model: str
     channels: tuple[str, ...]
     max_epochs: int
+    target_epochs: int
     batch_size: int
     lr: float
     finetune_epochs: int
@@ -56,6 +58,8 @@ class Method:
     name, family, summary : str
     learns_from : str
         In words: whose signals and whose labels.
+    labels : tuple of {"source", "target"}
+        Whose labels; a deep method is held against the feature floors with no more.
     make : callable
         ``make(settings) -> estimator``; heavy imports happen inside.
     needs : tuple of {"target_labeled", "order"}
@@ -70,6 +74,7 @@ class Method:
     family: str
     summary: str
     learns_from: str
+    labels: tuple[str, ...]
     make: Callable[[Settings], Any]
     needs: tuple[str, ...] = ()
     deep: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sleepshift.methods.base import Method, Settings
@@ -31,6 +32,12 @@ def _probe(settings: Settings, name: str) -> Any:
     return LinearProbe(_encoder(settings, name))
 
 
+def _rp_finetune(settings: Settings) -> Any:
+    """The budget of target-only, from which it differs by where the weights start."""
+    few = replace(settings, finetune_epochs=settings.target_epochs, finetune_lr=settings.lr)
+    return finetuned(few, _encoder(settings, "RelativePositioning"), "all")
+
+
 _SIGNALS = "source and unlabelled target signals; target labels (source labels where none)"
 
 METHODS = (
@@ -39,6 +46,7 @@ METHODS = (
         family="self-supervised",
         summary="relative positioning, then logistic regression on its frozen features",
         learns_from=_SIGNALS,
+        labels=("target",),
         make=lambda settings: _probe(settings, "RelativePositioning"),
         needs=("order",),
         deep=True,
@@ -48,7 +56,8 @@ METHODS = (
         family="self-supervised",
         summary="relative positioning, then all layers trained on labels",
         learns_from=_SIGNALS,
-        make=lambda settings: finetuned(settings, _encoder(settings, "RelativePositioning"), "all"),
+        labels=("target",),
+        make=_rp_finetune,
         needs=("order",),
         deep=True,
     ),
@@ -57,6 +66,7 @@ METHODS = (
         family="self-supervised",
         summary="temporal shuffling, then logistic regression on its frozen features",
         learns_from=_SIGNALS,
+        labels=("target",),
         make=lambda settings: _probe(settings, "TemporalShuffling"),
         needs=("order",),
         deep=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sleepshift.methods.base import Method, Settings
@@ -44,7 +45,8 @@ def finetuned(settings: Settings, base: Any, trainable: str) -> Any:
 def _target_only(settings: Settings) -> Any:
     from sleepshift.estimators import TrainOn
 
-    return TrainOn(stager(settings), domain="target")
+    few = replace(settings, max_epochs=settings.target_epochs)
+    return TrainOn(stager(few), domain="target")
 
 
 def _pooled(settings: Settings) -> Any:
@@ -59,6 +61,7 @@ METHODS = (
         family="transfer",
         summary="the network trained on source people, used as it is",
         learns_from="source labels",
+        labels=("source",),
         make=stager,
         deep=True,
     ),
@@ -67,6 +70,7 @@ METHODS = (
         family="transfer",
         summary="the network trained on the labelled target people alone",
         learns_from="target labels",
+        labels=("target",),
         make=_target_only,
         needs=("target_labeled",),
         deep=True,
@@ -76,6 +80,7 @@ METHODS = (
         family="transfer",
         summary="the network trained on source and labelled target people together",
         learns_from="source and target labels",
+        labels=("source", "target"),
         make=_pooled,
         needs=("target_labeled",),
         deep=True,
@@ -85,6 +90,7 @@ METHODS = (
         family="transfer",
         summary="source-only, then all layers trained on the labelled target people",
         learns_from="source, then target labels",
+        labels=("source", "target"),
         make=lambda settings: finetuned(settings, stager(settings), "all"),
         needs=("target_labeled",),
         deep=True,
@@ -94,6 +100,7 @@ METHODS = (
         family="transfer",
         summary="source-only, then its last layer trained on the labelled target people",
         learns_from="source, then target labels",
+        labels=("source", "target"),
         make=lambda settings: finetuned(settings, stager(settings), "head"),
         needs=("target_labeled",),
         deep=True,

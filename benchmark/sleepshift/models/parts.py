@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-__all__ = ["HeadOnFeatures", "WithHead", "tap_features"]
+__all__ = ["HeadOnFeatures", "WithHead", "forget_passes", "tap_features"]
 
 
 class WithHead(nn.Module):
@@ -32,20 +32,40 @@ class WithHead(nn.Module):
 
 
 @contextlib.contextmanager
-def tap_features(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Collect what enters ``final_layer`` on each forward pass.
+def tap_features(module: nn.Module, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
+    """Collect what enters ``final_layer`` on each forward pass, if it is wanted.
 
     Braindecode's classic sleep stagers have no common way to return features; a pre-hook
     works on all of them.
     """
     taken: list[torch.Tensor] = []
-    hook = module.final_layer.register_forward_pre_hook(  # type: ignore[union-attr, operator]
+    if not wanted:
+        yield taken
+        return
+    hook = module.get_submodule("final_layer").register_forward_pre_hook(
         lambda _, inputs: taken.append(inputs[0].detach())
     )
     try:
         yield taken
     finally:
         hook.remove()
+
+
+@contextlib.contextmanager
+def forget_passes(module: nn.Module) -> Iterator[None]:
+    """Take away what forward passes inside the block leave in plain attributes.
+
+    AttnSleep keeps its last attention weights: with them a fitted network could not be
+    copied, would hold a batch of training data, and stay on the device.
+    """
+    before = {part: dict(vars(part)) for part in module.modules()}
+    try:
+        yield
+    finally:
+        for part, attributes in before.items():
+            for name, value in list(vars(part).items()):
+                if isinstance(value, torch.Tensor) and value is not attributes.get(name):
+                    setattr(part, name, attributes.get(name))
 
 
 class HeadOnFeatures(nn.Module):
