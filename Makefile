@@ -1,0 +1,34 @@
+# make run   the simulated cross-age grid, ending with a leaderboard
+# make test  style, types and tests, offline
+# make speed what the machinery costs, as ratios within one run
+# Each builds its own virtual environment first, from a bare Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# Tests run two to a machine, one thread each: two threads each would be several times slower.
+WORKERS ?= 2
+
+.PHONY: run test speed install clean
+
+run: install
+	$(BIN)/sleepshift run cross-age-simulated --seeds 2 --out runs
+
+test: install
+	$(BIN)/ruff check benchmark tests
+	$(BIN)/ruff format --check benchmark tests
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+speed: install
+	$(BIN)/python benchmark/speed.py
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build

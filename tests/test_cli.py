@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sleepshift.cli import main
+
+
+@pytest.fixture
+def sleepshift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Call the command line in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sleepshift", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call
+
+
+def _one_line_error(result: tuple[int, str, str]) -> str:
+    code, _, err = result
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("command", ["--help", "tasks", "methods", "datasets", "models"])
+def test_listings_answer_without_the_heavy_libraries(command: str) -> None:
+    code = (
+        "import sys\n"
+        "from sleepshift.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as e:\n    assert not e.code\n"
+        "heavy = {'torch', 'braindecode', 'mne', 'sklearn', 'pandas', 'matplotlib'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, command], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.rstrip().endswith("loaded: []")
+
+
+def test_listings_name_what_there_is(sleepshift) -> None:
+    code, out, _ = sleepshift("methods")
+    assert code == 0
+    assert all(name in out for name in ("majority", "finetune-head", "rp-linear"))
+    assert "cross-age-beetl" in sleepshift("tasks")[1]
+    assert "npz" in sleepshift("datasets")[1]
+    assert "attnsleep" in sleepshift("models")[1]
+
+
+def test_run_ends_with_the_table_and_the_path_of_the_report(sleepshift, toy_task, tmp_path) -> None:
+    out = tmp_path / "runs"
+    methods = "majority,features-logreg,source-only"
+    code, text, _ = sleepshift("run", toy_task, "--methods", methods, "--out", out, "--folds", "0")
+    assert code == 0
+    assert "macro_f1" in text
+    assert "leaderboard.md" in text.replace("\n", "")
+    folder = out / "leaderboard"
+    made = {path.name for path in folder.iterdir()}
+    assert made == {
+        "results.csv",
+        "leaderboard.csv",
+        "leaderboard.md",
+        "leaderboard.png",
+        "manifest.json",
+    }
+    assert "simulated" in (folder / "leaderboard.md").read_text()
+    assert (folder / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+    rows = pd.read_csv(folder / "results.csv")
+    assert set(rows["method"]) == set(methods.split(","))
+    assert sleepshift("report", folder, "--check")[0] == 0
+    tampered = (folder / "results.csv").read_text().replace(",ok,", ",ok,", 1)
+    rows.loc[0, "accuracy"] = 0.999
+    rows.to_csv(folder / "results.csv", index=False)
+    assert "accuracy" in _one_line_error(sleepshift("report", folder, "--check"))
+    assert tampered
+
+
+def test_prepare_audit_and_report_work_by_themselves(sleepshift, toy_task, tmp_path) -> None:
+    out = tmp_path / "runs"
+    assert "windows" in sleepshift("prepare", toy_task, "--out", out)[1]
+    code, text, _ = sleepshift("audit", toy_task, "--out", out)
+    assert (code, "no leak found" in text) == (0, True)
+    assert "holds no run" in _one_line_error(sleepshift("report", out))
+
+
+def test_a_person_in_source_and_test_is_refused_by_audit_and_run(
+    sleepshift, toy_task, tmp_path
+) -> None:
+    toy_task.write_text(
+        toy_task.read_text().replace(
+            'test = { subjects = ["6", "7"]', 'test = { subjects = ["1", "7"]'
+        )
+    )
+    for command in ("audit", "run"):
+        error = _one_line_error(sleepshift(command, toy_task, "--out", tmp_path / "runs"))
+        assert "person 1 is in both source and test" in error
+    assert not (tmp_path / "runs" / "cells").exists()
+
+
+def test_a_window_copied_across_is_refused_by_audit_and_run(sleepshift, tmp_path) -> None:
+    data = tmp_path / "arrays"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    names, arrays = [], {}
+    for subject in range(4):
+        arrays[subject] = rng.normal(size=(12, 1, 300)).astype(np.float32)
+    arrays[3][5] = arrays[0][7]
+    for subject, x in arrays.items():
+        names.append(f"s{subject}.npz\t{subject}")
+        np.savez(data / f"s{subject}.npz", x=x, y=np.arange(12) % 5, fs=10.0)
+    (data / "participants.tsv").write_text("file\tsubject\n" + "\n".join(names) + "\n")
+    task = tmp_path / "copied.toml"
+    task.write_text(
+        'title = "t"\nrevision = 1\ndescription = "d"\n'
+        '[dataset]\nname = "npz"\nlicence = "own"\nlogin = false\ndownload = "none"\n'
+        "params = { sfreq = 10.0, ordered = true }\n"
+        '[windows]\nscheme = "aasm5"\nscaling = "robust"\nviews = { student = ["EEG"] }\n'
+        '[scoring]\nscheme = "aasm5"\nprimary = "kappa"\n'
+        '[training]\nmodel = "chambon2018"\nmax_epochs = 1\n'
+        '[protocol]\nkind = "leave-subjects-out"\nn_folds = 4\n'
+    )
+    for command in ("audit", "run"):
+        result = sleepshift(command, task, "--data", data, "--out", tmp_path / "runs")
+        error = _one_line_error(result)
+        assert "1 window(s) are the same" in error
+        assert "person 0" in error
+        assert "person 3" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["run", "no-such-task"], "no task 'no-such-task'"),
+        (["run", "cross-age-simulated", "--methods", "nonsense"], "unknown method 'nonsense'"),
+        (["run", "cross-age-simulated", "--set", "lr"], "write it as param=value"),
+        (["run", "cross-age-bandpower", "--data", "nowhere"], "nowhere"),
+        (["run", "cross-age-bandpower"], "--data"),
+        (["report", "nowhere"], "nowhere"),
+        (["report", "nowhere", "--check"], "not a leaderboard"),
+    ],
+)
+def test_mistakes_end_in_one_line(sleepshift, tmp_path, monkeypatch, arguments, reason) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert reason in _one_line_error(sleepshift(*arguments))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_simulate_writes_a_folder_that_sleep_edf_reads(sleepshift, tmp_path) -> None:
+    folder = tmp_path / "edf"
+    assert sleepshift("simulate", "--out", folder, "--subjects", "2")[0] == 0
+    assert len(list(folder.glob("*-PSG.edf"))) == 2
+    assert "empty" in _one_line_error(sleepshift("simulate", "--out", folder))

@@ -1,0 +1,66 @@
+"""What the README says works as it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sleepshift.protocol import load_task
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def _block(language: str, holding: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    (block,) = [block for block in blocks if holding in block]
+    return block
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(_block("python", "FineTuner("), names)
+    assert names["probabilities"].shape == (len(names["fold"].test), 5)
+
+
+def test_the_task_example_is_a_task(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(_block("toml", "My people"))
+    for subject in range(5):
+        x = np.random.default_rng(subject).normal(size=(8, 1, 3000)).astype(np.float32)
+        np.savez(tmp_path / f"{subject}.npz", x=x, y=np.arange(8) % 5)
+    rows = "".join(f"{subject}.npz\tperson{subject}\n" for subject in range(5))
+    (tmp_path / "participants.tsv").write_text("file\tsubject\n" + rows)
+    from sleepshift.windows import open_store
+
+    task = load_task(tmp_path / "mine.toml")
+    folds = task.folds(open_store(task.prepare(tmp_path / "w", data=tmp_path)))
+    assert [len(fold.test) for fold in folds] == [8] * 5
+
+
+def test_the_dataset_example_reads_edf_with_annotations(tmp_path: Path) -> None:
+    import edfio
+
+    from sleepshift.windows import Recipe, open_store, prepare
+
+    names: dict = {}
+    exec(_block("python", "class MyNights"), names)
+    signal = edfio.EdfSignal(np.random.default_rng(0).normal(size=12000), 100, label="EEG")
+    bouts = [edfio.EdfAnnotation(0, 60, "wake"), edfio.EdfAnnotation(60, 60, "n2")]
+    edfio.Edf([signal], annotations=bouts).write(tmp_path / "anna.edf")
+    recipe = Recipe(channels=("EEG",), sfreq=100.0, trim_wake_minutes=None, scaling="robust")
+    windows = open_store(prepare(names["MyNights"](tmp_path), recipe, tmp_path / "w"))
+    assert windows.y.tolist() == [0, 0, 2, 2]
+
+
+def test_the_method_example_makes_a_classifier() -> None:
+    names: dict = {}
+    exec(_block("python", "features-knn"), names)
+    t = np.arange(3000) / 100
+    X = np.stack([np.sin(2 * np.pi * f * t) for f in [2] * 20 + [10] * 20])[:, None]
+    y = [0] * 20 + [1] * 20
+    estimator = names["method"].make(None)
+    estimator.set_params(bandpower__sfreq=100.0)
+    assert estimator.fit(X, y).score(X, y) == 1
