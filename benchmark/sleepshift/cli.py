@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,31 +47,30 @@ def run(
 
     asked = [load_task(name) for name in tasks]
     overrides = _parse_settings(settings or [])
-    chosen_methods = None if methods is None else [m.strip() for m in methods.split(",")]
     from sleepshift.methods import get_methods
 
-    recipes = get_methods(chosen_methods)
+    recipes = get_methods(_names(methods))
     with console.status("loading libraries"):
         from sleepshift import runner
-        from sleepshift.windows import open_store, read_manifest
+        from sleepshift.windows import read_manifest
     prepared, manifests = [], {}
     for task in asked:
         store = _prepare(task, data, out, skip_bad)
-        windows = open_store(store)
-        folds_of_task = task.folds(windows, data_seed=data_seed, allow_missing=skip_bad)
-        labelled = windows.to_scheme(task.windows.scheme)
-        prepared.append(runner.TaskData(task, labelled, folds_of_task))
+        prepared.append(
+            runner.TaskData.open(task, store, data_seed=data_seed, allow_missing=skip_bad)
+        )
         manifests[task.name] = read_manifest(store)
     plan = runner.plan(
         prepared,
         recipes,
         seeds=range(seeds),
-        folds=None if folds is None else [f.strip() for f in folds.split(",")],
+        folds=_names(folds),
         data_seed=data_seed,
         device=device,
         overrides=overrides,
     )
-    runner.record_grid(out, plan, prepared, manifests)
+    command = " ".join(["sleepshift", *sys.argv[1:]])
+    runner.record_grid(out, plan, prepared, manifests, command)
     with running(len(plan.cells)) as report:
         outcome = runner.execute(plan, runner.ArtifactStore(out), report=report)
     console.print(
@@ -81,7 +81,8 @@ def run(
         console.print(f"skipped {cell[0]}: {cell[1]}")
     for key, reason in outcome.failed.items():
         console.print(f"[red]failed[/red] {reason}  (traceback: {out}/failures/{key}.json)")
-    _report(out, out / "leaderboard", [task.name for task in asked], partial=True)
+    names = [task.name for task in asked]
+    _report(out, out / "leaderboard", names, partial=True, mixed=True)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -89,6 +90,10 @@ def run(
 def _prepare(task: Any, data: Path | None, out: Path, skip_bad: bool) -> Path:
     with packing(task.name) as advance:
         return task.prepare(out / "windows", data=data, skip_bad=skip_bad, advance=advance)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def _parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -106,13 +111,10 @@ def _parse_settings(settings: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _report(
-    runs: Path, out: Path, tasks: list[str] | None, *, partial: bool, mixed: bool = False
-) -> None:
+def _report(runs: Path, out: Path, tasks: list[str] | None, *, partial: bool, mixed: bool) -> None:
     from sleepshift.leaderboard.report import read_report, write_report
 
-    command = " ".join(["sleepshift", *sys.argv[1:]])
-    table = write_report(runs, out, tasks=tasks, command=command, partial=partial, mixed=mixed)
+    table = write_report(runs, out, tasks=tasks, partial=partial, mixed=mixed)
     manifest = read_report(out)[1]
     print_leaderboard(table, manifest["tasks"])
     for note in manifest["notes"]:
@@ -124,6 +126,7 @@ def _report(
 def report(
     runs: Annotated[Path, typer.Argument(help="Folder of a run, or with --check a leaderboard.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; RUNS/leaderboard.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Comma-separated; all by default.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Allow missing cells.")] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Allow rows of other versions.")] = False,
     check: Annotated[
@@ -136,7 +139,7 @@ def report(
 
         console.print(f"{runs}: {check_report(runs)} rows, every figure follows from them")
         return
-    _report(runs, out or runs / "leaderboard", None, partial=partial, mixed=mixed)
+    _report(runs, out or runs / "leaderboard", _names(tasks), partial=partial, mixed=mixed)
 
 
 @app.command()
@@ -177,7 +180,7 @@ def audit(
     for fold in folds:
         parts = (fold.source, fold.target_labeled, fold.target_unlabeled, fold.test)
         sizes = [
-            "-" if part is None else f"{len(set(part.subjects))} people, {len(part)}"
+            "-" if part is None else f"{part.metadata['subject'].nunique()} people, {len(part)}"
             for part in parts
         ]
         rows.append([fold.name, *sizes])
@@ -191,21 +194,16 @@ def audit(
 @app.command()
 def tasks() -> None:
     """List the tasks there are."""
-    from sleepshift.datasets import dataset_class
     from sleepshift.protocol import load_task, task_files
 
     rows = []
     for path in task_files().values():
         task = load_task(path)
-        info = dataset_class(task.dataset.name).info
-        kind = "simulated" if task.simulated else info.name
-        login = "login" if info.login else "no login"
-        rows.append(
-            [task.name, task.title, kind, task.protocol.kind, info.licence, login, info.download]
-        )
-    listing(
-        "tasks", ["task", "question", "data", "protocol", "licence", "access", "download"], rows
-    )
+        data = task.dataset
+        login = "login" if data.login else "no login"
+        terms = f"{data.licence}; {login}; {data.download}"
+        rows.append([task.name, task.title, f"{data.name}, {task.protocol.kind}", terms])
+    listing("tasks", ["task", "question", "data, protocol", "licence; access; download"], rows)
 
 
 @app.command()
@@ -229,8 +227,8 @@ def datasets() -> None:
     for name in DATASETS:
         info = dataset_class(name).info
         login = "login" if info.login else "no login"
-        rows.append([name, info.title, info.licence, login, info.download, info.url])
-    listing("datasets", ["dataset", "what", "licence", "access", "download", "where"], rows)
+        rows.append([name, info.title, f"{info.licence}; {login}; {info.download}", info.url])
+    listing("datasets", ["dataset", "what", "licence; access; download", "where"], rows)
 
 
 @app.command()
@@ -254,12 +252,14 @@ def simulate(
     """Write a folder of simulated EDF files laid out as Sleep-EDF is."""
     from sleepshift.datasets.export import write_sleep_edf
 
-    files = write_sleep_edf(out, subjects, seed=seed)
-    console.print(f"{out}: {len(files)} files of {subjects} simulated people")
+    nights = write_sleep_edf(out, subjects, seed=seed)
+    console.print(f"{out}: {len(nights)} nights of {subjects} simulated people")
 
 
 def main() -> None:
     """Run the command line; errors a user can mend end in one line and exit code 2."""
+    # Braindecode warns of MNE's plans at every import; that is no news for a user.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
     except SleepShiftError as error:

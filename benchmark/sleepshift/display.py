@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -89,6 +90,11 @@ def running(n_jobs: int) -> Iterator[Report]:
             on_epoch.reset(token)
 
 
+def _short(value: float, digits: int = 2) -> str:
+    """A share without its leading zero, so that a table fits 80 columns."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1)
+
+
 def print_leaderboard(table: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
     """Print one table a task: methods by rows, groups of people by columns."""
     for name, of_task in table.groupby("task", sort=False):
@@ -97,14 +103,16 @@ def print_leaderboard(table: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> 
         label = " (simulated data)" if facts["simulated"] else ""
         groups = list(dict.fromkeys(of_task["group"]))
         shown = Table(
-            title=f"{name}{label}: {primary} [95 % interval over people], kappa",
+            title=f"{name}{label}: {primary} [95 % interval], kappa",
             title_justify="left",
             header_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
         )
         shown.add_column("method", no_wrap=True)
         for group in groups:
             n_people = int(of_task.loc[of_task["group"] == group, "n_people"].max())
-            shown.add_column(f"{group} (n={n_people})", justify="right")
+            shown.add_column(f"{group} (n={n_people})", no_wrap=True)
             shown.add_column("kappa", justify="right")
         by_method = of_task.set_index(["method", "group"])
         for method in dict.fromkeys(of_task["method"]):
@@ -115,12 +123,10 @@ def print_leaderboard(table: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> 
                     continue
                 row = by_method.loc[(method, group)]
                 low, high = row[f"{primary}_low"], row[f"{primary}_high"]
-                mark = " *" if row["flag"] else ""
-                cells += [
-                    f"{row[primary]:.3f} [{low:.3f}, {high:.3f}]{mark}",
-                    f"{row['kappa']:.3f}",
-                ]
+                mark = "*" if row["flag"] else ""
+                cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
+                cells.append(_short(row["kappa"]))
             shown.add_row(str(method), *cells)
         if (of_task["flag"] != "").any():
-            shown.caption = "* a deep method below the best feature floor of its column"
+            shown.caption = "* below a feature floor that learned from no more labels"
         console.print(shown)

@@ -370,3 +370,12 @@ def test_ages_and_sexes_are_those_in_the_headers_of_the_real_files(real_hypnogra
         patient = night.files[1].read_bytes()[8:88].decode("ascii")
         sex, age = re.search(r"(Female|Male)_(\d+)yr", patient).groups()
         assert (night.sex, night.age) == (sex.lower(), int(age))
+
+
+def test_a_header_that_claims_another_rate_is_refused(folder):
+    psg = next(folder.glob("SC400*-PSG.edf"))
+    content = bytearray(psg.read_bytes())
+    assert content[244:252] == b"30      "
+    content[244:252] = b"31      "
+    psg.write_bytes(content)
+    assert "claims 96.7" in refusal(folder)

@@ -13,7 +13,7 @@ from sleepshift.atomic import new_folder
 from sleepshift.datasets.hypnograms import WINDOW_SECONDS
 from sleepshift.datasets.physiology import SFREQ, Night
 from sleepshift.datasets.simulated import STAGE_TEXTS, simulate_night, stage_bouts
-from sleepshift.datasets.sleep_edf import _people
+from sleepshift.datasets.sleep_edf import cassette_people
 from sleepshift.datasets.waveforms import named_stream
 from sleepshift.errors import SleepShiftError
 
@@ -65,7 +65,9 @@ def cassette_subjects(count: int) -> list[str]:
     >>> cassette_subjects(4)
     ['0', '21', '40', '60']
     """
-    known = {subject: age for subject, (age, _) in _people().items() if subject not in _ONE_NIGHT}
+    known = {
+        subject: age for subject, (age, _) in cassette_people().items() if subject not in _ONE_NIGHT
+    }
     if not isinstance(count, int) or not 1 <= count <= len(known):
         raise SleepShiftError(f"subjects must be 1 to {len(known)}, not {count!r}")
     brackets = {
@@ -130,7 +132,7 @@ def write_sleep_edf(
     chosen = cassette_subjects(subjects) if isinstance(subjects, int) else list(subjects)
     if not chosen:
         raise SleepShiftError("no subject is asked for; name at least one, or say how many")
-    known = _people()
+    known = cassette_people()
     if unknown := [subject for subject in chosen if subject not in known]:
         raise SleepShiftError(f"Sleep-EDF has no subject {', '.join(unknown)}")
     _make_room(folder)
@@ -164,7 +166,7 @@ def _write_night(folder: Path, subject: str, session: int, hours: float, seed: i
     """Write one PSG and its hypnogram; return the name of the PSG."""
     import edfio
 
-    age, sex = _people()[subject]
+    age, sex = cassette_people()[subject]
     n_windows = round(hours * 3600 / WINDOW_SECONDS)
     awake = _AWAKE_MINUTES * 60 // WINDOW_SECONDS
     stages, night = simulate_night(int(subject), session, age, n_windows, seed, awake)

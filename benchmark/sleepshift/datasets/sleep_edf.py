@@ -27,6 +27,8 @@ __all__ = ["SleepEDF"]
 
 _PSG_NAME = re.compile(r"SC4(\d\d)(\d)[A-Z]\d-PSG\.edf")
 # What MNE raises on a header that passed the checks here and is damaged all the same.
+# Hz of the EEG and EOG, and of the EMG envelope where it is asked for alone.
+_RATES = (100.0, 1.0)
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -109,7 +111,7 @@ class SleepEDF(Dataset):
         wanted = None if subjects is None else [str(subject) for subject in subjects]
         found = _download(wanted) if self.data is None else _find(self.data)
         _check_present(wanted, {subject for subject, _ in found}, self.data)
-        people = _people()
+        people = cassette_people()
         nights = sorted(found, key=lambda night: (int(night[0]), night[1]))
         return [
             Recording(
@@ -165,6 +167,11 @@ class SleepEDF(Dataset):
             raw.annotations.delete(raw.annotations.duration <= 0)
         except _UNREADABLE as error:
             raise DataError(f"{psg.name} cannot be read ({_line(error)}); {ADVICE}") from error
+        if raw.info["sfreq"] not in _RATES:
+            raise DataError(
+                f"{psg.name} claims {raw.info['sfreq']:g} Hz, where Sleep Cassette has "
+                f"{' or '.join(f'{rate:g}' for rate in _RATES)} Hz; {ADVICE}"
+            )
         if not any(self.stage_codes[text] for text in raw.annotations.description):
             raise DataError(
                 f"{hypnogram.name} scores nothing within the {raw.duration:.0f} s of {psg.name}; "
@@ -233,7 +240,7 @@ def _check_present(wanted: list[str] | None, present: set[str], folder: Path | N
 
 def _download(subjects: list[str] | None) -> dict[tuple[str, str], tuple[Path, ...]]:
     """Let MNE fetch the nights that are not there yet and check their hashes."""
-    known = _people()
+    known = cassette_people()
     _check_present(subjects, set(known), None)
     wanted = [subject for subject in known if subjects is None or subject in subjects]
 
@@ -254,7 +261,7 @@ def _download(subjects: list[str] | None) -> dict[tuple[str, str], tuple[Path, .
 
 
 @lru_cache(maxsize=1)
-def _people() -> dict[str, tuple[float, str]]:
+def cassette_people() -> dict[str, tuple[float, str]]:
     """Age and sex of every subject, from the table that MNE ships (SC-subjects.xls)."""
     table = files("mne.datasets.sleep_physionet").joinpath("age_records.csv")
     rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())

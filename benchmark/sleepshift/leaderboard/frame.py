@@ -32,6 +32,7 @@ COLUMNS = (
     "n_parameters",
     "stages",
     "confusion",
+    "settings",
     "windows",
     "versions",
 )
@@ -52,8 +53,8 @@ def results_frame(root: Path) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for cell in grid["cells"]:
         task = grid["tasks"][cell["task"]]
-        identity = {k: cell[k] for k in ("task", "fold", "method", "seed")}
-        identity |= {"revision": task["revision"], "windows": task["windows"]}
+        names = ("task", "revision", "fold", "method", "seed", "settings")
+        identity = {k: cell[k] for k in names}
         if cell["skipped"] is not None:
             rows.append({**identity, "status": f"skipped: {cell['skipped']}"})
         elif store.has_cell(cell["key"]):

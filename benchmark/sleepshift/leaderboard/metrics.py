@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sleepshift.errors import TaskError
 from sleepshift.stages import get_scheme, merge_map
 
 __all__ = ["METRICS", "f1_per_stage", "merge_confusion", "metrics"]
@@ -29,8 +30,15 @@ def merge_confusion(confusion: np.ndarray, source: str, target: str) -> np.ndarr
     confusion : ndarray of int, shape (n_stages of source, n_stages of source)
     source, target : str
         Names of stage schemes.
+
+    Raises
+    ------
+    TaskError
+        If `target` has no place for a stage of `source`.
     """
     codes, n = merge_map(source, target), len(get_scheme(target))
+    if (codes < 0).any():
+        raise TaskError(f"counts in {source!r} cannot be merged: {target!r} leaves stages out")
     merged = np.zeros((n, n), dtype=confusion.dtype)
     np.add.at(merged, (codes[:, None], codes[None, :]), confusion)
     return merged

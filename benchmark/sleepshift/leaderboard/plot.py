@@ -39,7 +39,7 @@ def plot_leaderboard(
     figure = Figure(
         figsize=(max(6.0, 5.0 * len(panels)), 1.6 + 0.34 * n_methods), layout="constrained"
     )
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axis, ((task, group), part) in zip(axes, panels, strict=True):
         facts = tasks[str(task)]
         rows = frame[(frame["task"] == task) & (frame["status"] == "ok")]

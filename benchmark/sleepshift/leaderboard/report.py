@@ -29,7 +29,6 @@ def write_report(
     out: Path,
     *,
     tasks: Sequence[str] | None = None,
-    command: str = "",
     partial: bool = False,
     mixed: bool = False,
 ) -> pd.DataFrame:
@@ -43,8 +42,6 @@ def write_report(
         Folder of the leaderboard; other files in it (a README) are left alone.
     tasks : sequence of str or None
         Tasks to report; None is all in the run.
-    command : str
-        Command that made the run, for the manifest.
     partial, mixed : bool
         Allow missing cells, or rows that do not belong together; the table says so.
 
@@ -69,7 +66,6 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "results.csv", frame.to_csv(index=False, float_format=DIGITS))
     manifest = {
-        "command": command,
         "sleepshift": __version__,
         "notes": notes,
         "tasks": facts,

@@ -64,7 +64,7 @@ def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = Fals
             raise GridError(f"{text}; run again to complete the grid, or pass --partial")
         notes.append(f"PARTIAL: {text}")
     scored = frame[frame["status"] == "ok"]
-    for column in ("revision", "windows", "versions"):
+    for column in ("revision", "settings", "windows", "versions"):
         differing = scored.groupby("task")[column].nunique()
         for task in differing.index[differing > 1]:
             text = f"{task} mixes rows of different {column}"
@@ -89,8 +89,8 @@ def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> 
     -------
     DataFrame
         Means over people of the means over seeds, 95 % bootstrap intervals over people,
-        rank by the task's primary metric, and a flag for deep methods below the best
-        feature floor.
+        rank by the task's primary metric, and a flag for deep methods below a feature
+        floor that learned from no more labels.
     """
     scored = frame[frame["status"] == "ok"].copy()
     pooled = scored["task"].map(lambda name: bool(tasks[name]["pool_folds"]))
@@ -126,12 +126,17 @@ def _rank(part: pd.DataFrame, primary: str) -> pd.DataFrame:
     """Sort one group by the primary metric and flag what lies below the feature floor."""
     part = part.sort_values(primary, ascending=False, kind="stable").copy()
     part.insert(3, "rank", np.arange(1, len(part) + 1))
-    floors = [m.name for m in METHODS.values() if m.floor]
-    deep = [m.name for m in METHODS.values() if m.deep]
-    floor = part.loc[part["method"].isin(floors), primary].max()
-    below = part["method"].isin(deep) & (part[primary] < floor)
-    part["flag"] = np.where(below, "below feature floor", "")
+    scores = dict(zip(part["method"], part[primary], strict=True))
+    part["flag"] = ["below feature floor" if _below_floor(m, scores) else "" for m in scores]
     return part
+
+
+def _below_floor(name: str, scores: Mapping[str, float]) -> bool:
+    """Whether a deep method does worse than the best feature floor with no more labels."""
+    method = METHODS[name]
+    floors = [m for m in METHODS.values() if m.floor and m.name in scores]
+    fair = [m for m in floors if set(m.labels) <= set(method.labels)] or floors
+    return method.deep and any(scores[m.name] > scores[name] for m in fair)
 
 
 def to_markdown(

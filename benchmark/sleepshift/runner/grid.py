@@ -14,7 +14,11 @@ __all__ = ["read_grid", "record_grid"]
 
 
 def record_grid(
-    root: Path, plan: Plan, tasks: list[TaskData], manifests: dict[str, dict[str, Any]]
+    root: Path,
+    plan: Plan,
+    tasks: list[TaskData],
+    manifests: dict[str, dict[str, Any]],
+    command: str = "",
 ) -> None:
     """Merge a plan's grid into ``grid.json``; a cell planned anew replaces the old one.
 
@@ -26,6 +30,8 @@ def record_grid(
     tasks : list of TaskData
     manifests : dict
         Manifest of each task's window store.
+    command : str
+        What the user typed; kept with the tasks it asked for.
     """
     grid = read_grid(root, missing_ok=True)
     cells = {_identity(cell): cell for cell in grid["cells"]}
@@ -33,9 +39,10 @@ def record_grid(
         cells[_identity(asdict(planned))] = asdict(planned)
     for data in tasks:
         task, manifest = data.task, manifests[data.task.name]
+        before = grid["tasks"].get(task.name, {"commands": []})["commands"]
         grid["tasks"][task.name] = {
             "title": task.title,
-            "revision": task.revision,
+            "commands": list(dict.fromkeys([*before, command])),
             "simulated": task.simulated,
             "dataset": task.dataset.name,
             "scheme": task.windows.scheme,

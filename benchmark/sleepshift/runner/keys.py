@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from sleepshift import __version__
 from sleepshift.digest import digest
+from sleepshift.estimators.routing import route
 from sleepshift.protocol.fold import Fold
 from sleepshift.windows.windows import Windows
 
@@ -51,20 +52,29 @@ def fit_arguments(estimator: Any, fold: Fold) -> dict[str, Any]:
     An estimator whose `fit` does not name a role is not given it, and its key does not
     depend on it: a source model is one artifact however many target groups there are.
     """
-    asked = inspect.signature(estimator.fit).parameters
-    arguments: dict[str, Any] = {}
-    if fold.target_labeled is not None and "X_target_labeled" in asked:
-        arguments["X_target_labeled"] = fold.target_labeled
-        arguments["y_target_labeled"] = fold.target_labeled.y
-    if fold.target_unlabeled is not None and "X_target_unlabeled" in asked:
-        arguments["X_target_unlabeled"] = fold.target_unlabeled
-    return arguments
+    labeled = fold.target_labeled
+    return route(
+        estimator,
+        X_target_labeled=labeled,
+        y_target_labeled=None if labeled is None else labeled.y,
+        X_target_unlabeled=fold.target_unlabeled,
+    )
 
 
-def fit_key(estimator: Any, fold: Fold) -> str:
-    """Key of an estimator fitted on a fold: its parameters, and the windows it is given."""
+def fit_key(estimator: Any, fold: Fold, needs: Mapping[str, str] | None = None) -> str:
+    """Key of an estimator fitted on a fold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters, nested ones included.
+    fold : Fold
+        The windows that its `fit` asks for.
+    needs : mapping or None
+        Keys of its prerequisites, which may have seen more of the fold than it asks for.
+    """
     data = {"source": fold.source.fingerprint}
     for name, value in fit_arguments(estimator, fold).items():
         if isinstance(value, Windows):
             data[name] = value.fingerprint
-    return digest([__version__, describe(estimator), data])
+    return digest([__version__, describe(estimator), data, dict(needs or {})])

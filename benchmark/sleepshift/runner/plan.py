@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sleepshift.digest import digest
@@ -12,7 +13,7 @@ from sleepshift.methods import Method, Settings
 from sleepshift.protocol.fold import Fold
 from sleepshift.protocol.task import Task, TrainingSection
 from sleepshift.runner.keys import fit_key
-from sleepshift.windows.windows import Windows
+from sleepshift.windows import Windows, open_store
 
 __all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "plan"]
 
@@ -24,6 +25,15 @@ class TaskData:
     task: Task
     windows: Windows
     folds: list[Fold]
+
+    @classmethod
+    def open(
+        cls, task: Task, store: Path, *, data_seed: int = 0, allow_missing: bool = False
+    ) -> TaskData:
+        """Open a prepared store and split it; see `Task.folds`."""
+        windows = open_store(store).to_scheme(task.windows.scheme)
+        folds = task.folds(windows, data_seed=data_seed, allow_missing=allow_missing)
+        return cls(task, windows, folds)
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,18 @@ class CellJob:
 
 @dataclass(frozen=True)
 class GridCell:
-    """One (task, fold, method, seed); several may share a job, and a skipped one has none."""
+    """One (task, fold, method, seed); several may share a job, and a skipped one has none.
+
+    `settings` says what the command line changed: rows of different settings do not belong
+    in one table.
+    """
 
     task: str
     fold: str
     method: str
     seed: int
+    revision: int
+    settings: str
     key: str | None
     skipped: str | None = None
 
@@ -103,12 +119,14 @@ def plan(
     """
     result = Plan()
     used: set[str] = set()
+    changed = {"data_seed": data_seed, **(overrides or {})}
+    said = " ".join(f"{name}={value}" for name, value in sorted(changed.items()))
     for data in tasks:
         for seed in seeds:
             settings, rest = _settings(data.task, seed, data_seed, device, dict(overrides or {}))
             for fold in _chosen(data, folds):
                 for method in methods:
-                    used |= _plan_cell(result, data, fold, method, settings, rest)
+                    used |= _plan_cell(result, data, fold, method, settings, rest, said)
     if overrides:
         own = set(TrainingSection.model_fields)
         if unknown := [name for name in overrides if name not in used | own]:
@@ -170,22 +188,24 @@ def _plan_cell(
     method: Method,
     settings: Settings,
     overrides: dict[str, Any],
+    said: str,
 ) -> set[str]:
     """Add one grid cell and its jobs; return the overrides it took."""
-    cell = (data.task.name, fold.name, method.name, settings.random_state)
+    task = data.task
+    cell = (task.name, fold.name, method.name, settings.random_state, task.revision, said)
     if reason := method.skip_reason(fold, settings):
         result.grid.append(GridCell(*cell, key=None, skipped=reason))
         return set()
     estimator = method.make(settings)
     taken = {k: v for k, v in overrides.items() if k in estimator.get_params()}
     estimator.set_params(**taken)
-    name = f"{data.task.name} · {fold.name} · {method.name}"
+    name = f"{task.name} · {fold.name} · {method.name}"
     needs = _plan_needs(result, estimator, fold, name)
-    artifact = fit_key(estimator, fold)
+    artifact = fit_key(estimator, fold, needs)
     if hasattr(estimator, "fitted_state"):
         result.fits.setdefault(artifact, FitJob(artifact, name, estimator, fold, needs))
         needs = {}
-    key = digest([artifact, fold.test.fingerprint, data.task.windows.scheme])
+    key = digest([artifact, fold.test.fingerprint, task.windows.scheme])
     stored = artifact if artifact in result.fits else None
     result.cells.setdefault(key, CellJob(key, name, estimator, fold, data, needs, stored))
     result.grid.append(GridCell(*cell, key=key))
@@ -196,8 +216,10 @@ def _plan_needs(result: Plan, estimator: Any, fold: Fold, name: str) -> dict[str
     """Add fit jobs for an estimator's prerequisites, theirs first; keys by parameter."""
     needs = {}
     for parameter, base in getattr(estimator, "prerequisites", dict)().items():
-        key = fit_key(base, fold)
+        if not hasattr(base, "fitted_state"):
+            continue  # it cannot be stored, so the estimator fits its own
         own = _plan_needs(result, base, fold, name)
+        key = fit_key(base, fold, own)
         result.fits.setdefault(key, FitJob(key, f"{name} · {parameter}", base, fold, own))
         needs[parameter] = key
     return needs

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap
+
+from sleepshift.errors import GridError
+from sleepshift.leaderboard.frame import person_figures
+from sleepshift.leaderboard.metrics import METRICS
+from sleepshift.leaderboard.table import bootstrap_interval, check_grid, leaderboard, to_markdown
+
+TASKS = {
+    "t": {
+        "title": "A task",
+        "simulated": True,
+        "pool_folds": False,
+        "scheme": "aasm5",
+        "scoring": {"scheme": "aasm5", "primary": "kappa"},
+        "skipped_recordings": [{"recording": "x.edf", "reason": "x.edf: too short"}],
+    }
+}
+
+
+def _frame(methods: dict[str, float], *, seeds: int = 1, people: int = 6) -> pd.DataFrame:
+    """Rows whose share of right windows is drawn around a method's skill."""
+    rng, rows = np.random.default_rng(0), []
+    for method, skill in methods.items():
+        for seed in range(seeds):
+            for person in range(people):
+                right = rng.binomial(40, skill, size=5)
+                counts = np.diag(right)
+                counts[np.arange(5), (np.arange(5) + 1) % 5] += 40 - right
+                rows.append(
+                    {
+                        "task": "t",
+                        "fold": "old",
+                        "method": method,
+                        "seed": seed,
+                        "subject": str(person),
+                        "status": "ok",
+                        "revision": 1,
+                        "windows": "w",
+                        "settings": "data_seed=0",
+                        "versions": "v",
+                        "nll": 1.0,
+                        "fit_seconds": 1.0,
+                        "n_parameters": 10,
+                        **person_figures(counts, "aasm5", "aasm5"),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def test_figures_are_means_over_people_of_means_over_seeds() -> None:
+    frame = _frame({"source-only": 0.7}, seeds=3)
+    row = leaderboard(frame, TASKS).iloc[0]
+    for name in METRICS:
+        by_hand = np.mean([frame[frame["subject"] == s][name].mean() for s in "012345"])
+        assert row[name] == pytest.approx(by_hand, abs=1e-12)
+    assert (row["n_people"], row["n_seeds"]) == (6, 3)
+
+
+def test_the_interval_is_scipys_percentile_bootstrap() -> None:
+    values = np.random.default_rng(1).normal(size=20)
+    low, high = bootstrap_interval(values, n_resamples=20000)
+    theirs = bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=2)
+    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
+    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert np.isnan(bootstrap_interval(values[:1])).all()
+
+
+def test_methods_are_ranked_by_the_tasks_primary_metric() -> None:
+    table = leaderboard(_frame({"majority": 0.2, "source-only": 0.8, "pooled": 0.6}), TASKS)
+    assert table["method"].tolist() == ["source-only", "pooled", "majority"]
+    assert table["rank"].tolist() == [1, 2, 3]
+
+
+def test_a_deep_method_below_the_feature_floor_is_flagged() -> None:
+    table = leaderboard(_frame({"features-logreg": 0.6, "source-only": 0.8, "pooled": 0.3}), TASKS)
+    flags = table.set_index("method")["flag"]
+    assert flags["pooled"] == "below feature floor"
+    assert flags["source-only"] == flags["features-logreg"] == ""
+
+
+def test_an_incomplete_grid_is_refused_unless_it_is_marked() -> None:
+    frame = _frame({"source-only": 0.8})
+    lost = {"task": "t", "fold": "old", "method": "pooled", "seed": 0, "status": "missing"}
+    frame = pd.concat([frame, pd.DataFrame([lost])], ignore_index=True)
+    with pytest.raises(GridError, match="t/old/pooled/seed 0"):
+        check_grid(frame)
+    (note,) = check_grid(frame, partial=True)
+    text = to_markdown(leaderboard(frame, TASKS), frame, TASKS, [note])
+    assert text.startswith("**PARTIAL: 1 cells are missing")
+
+
+@pytest.mark.parametrize("column", ["revision", "settings", "windows", "versions"])
+def test_rows_that_do_not_belong_together_are_refused_unless_marked(column: str) -> None:
+    frame = _frame({"source-only": 0.8, "pooled": 0.5})
+    frame.loc[0, column] = 2 if column == "revision" else "other"
+    with pytest.raises(GridError, match=column):
+        check_grid(frame)
+    assert check_grid(frame, mixed=True)[0].startswith("MIXED")
+
+
+def test_folds_that_test_everyone_once_are_one_group() -> None:
+    frame = _frame({"source-only": 0.8})
+    frame["fold"] = frame["subject"].map(lambda s: str(int(s) // 3))
+    pooled = leaderboard(frame, {"t": {**TASKS["t"], "pool_folds": True}})
+    assert pooled["group"].tolist() == ["all"]
+    assert pooled["n_people"].tolist() == [6]
+    assert leaderboard(frame, TASKS)["group"].tolist() == ["0", "1"]
+
+
+def test_markdown_lists_what_was_left_out_and_says_simulated() -> None:
+    frame = _frame({"source-only": 0.8})
+    skipped = {"task": "t", "fold": "old", "method": "rp-linear", "status": "skipped: no order"}
+    frame = pd.concat([frame, pd.DataFrame([skipped])], ignore_index=True)
+    text = to_markdown(leaderboard(frame, TASKS), frame, TASKS, [])
+    assert "rp-linear: skipped: no order" in text
+    assert "x.edf: too short" in text
+    assert "(simulated data)" in text

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from sleepshift.digest import digest
+from sleepshift.estimators import (
+    BandPower,
+    FineTuner,
+    LinearProbe,
+    RelativePositioning,
+    SleepStager,
+    TemporalShuffling,
+    TrainOn,
+)
+from sleepshift.protocol.fold import Fold
+from sleepshift.runner.keys import NOT_IN_KEYS, describe, fit_arguments, fit_key
+from sleepshift.windows import Windows
+
+OTHER = {
+    "model": "mlp",
+    "model_params": {"n_conv_chs": 2},
+    "channels": ("a",),
+    "sfreq": 50.0,
+    "class_weight": "balanced",
+    "patience": 1,
+    "tau_pos": 90.0,
+    "random_state": 99,
+    "device": "cuda",
+    "trainable": "norm",
+    "domain": "pooled",
+    "bands": {"all": (1.0, 2.0)},
+    "relative": False,
+    "estimator": LogisticRegression(C=2),
+    "classifier": LogisticRegression(C=3),
+    "base": SleepStager(lr=0.5),
+    "encoder": TemporalShuffling(lr=0.5),
+}
+
+ESTIMATORS = [
+    SleepStager(),
+    FineTuner(SleepStager()),
+    RelativePositioning(),
+    TemporalShuffling(),
+    LinearProbe(RelativePositioning()),
+    TrainOn(make_pipeline(BandPower(), LogisticRegression())),
+    BandPower(),
+]
+
+
+def _windows(people: list[str], seed: int) -> Windows:
+    rng = np.random.default_rng(seed)
+    n = 4 * len(people)
+    frame = pd.DataFrame({"subject": np.repeat(people, 4), "session": "1"})
+    frame["onset"] = np.tile(30.0 * np.arange(4), len(people))
+    X = rng.normal(size=(n, 1, 300))
+    return Windows.from_arrays(X, rng.integers(0, 5, n), metadata=frame, sfreq=10.0, scheme="aasm5")
+
+
+@pytest.fixture
+def fold() -> Fold:
+    return Fold(
+        name="f",
+        source=_windows(["a", "b"], 0),
+        target_labeled=_windows(["c"], 1),
+        target_unlabeled=_windows(["d"], 2).without_labels(),
+        test=_windows(["e"], 3).without_labels(),
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_every_parameter_of_every_estimator_changes_the_description(estimator) -> None:
+    before = digest(describe(estimator))
+    for name, value in estimator.get_params(deep=False).items():
+        changed = clone(estimator)
+        other = OTHER[name] if name in OTHER else value + 1
+        changed.set_params(**{name: other})
+        after = digest(describe(changed))
+        assert (after == before) == (name in NOT_IN_KEYS), name
+
+
+def test_nested_parameters_reach_the_description() -> None:
+    probe = LinearProbe(RelativePositioning())
+    assert digest(describe(probe)) != digest(describe(clone(probe).set_params(encoder__lr=0.1)))
+
+
+def test_a_parameter_without_a_stable_form_is_refused() -> None:
+    with pytest.raises(TypeError, match="no stable form"):
+        describe(SleepStager(model_params={"activation": object()}))
+
+
+def test_an_estimator_is_given_only_the_roles_its_fit_names(fold: Fold) -> None:
+    assert fit_arguments(SleepStager(), fold) == {}
+    assert set(fit_arguments(RelativePositioning(), fold)) == {"X_target_unlabeled"}
+    assert set(fit_arguments(FineTuner(SleepStager()), fold)) == {
+        "X_target_unlabeled",
+        "X_target_labeled",
+        "y_target_labeled",
+    }
+
+
+def test_a_source_model_has_one_key_for_all_target_groups(fold: Fold) -> None:
+    other = Fold("g", fold.source, _windows(["x"], 7), None, _windows(["y"], 8).without_labels())
+    assert fit_key(SleepStager(), fold) == fit_key(SleepStager(), other)
+    assert fit_key(FineTuner(SleepStager()), fold) != fit_key(FineTuner(SleepStager()), other)
+
+
+def test_keys_depend_on_signals_and_on_labels(fold: Fold) -> None:
+    key = fit_key(SleepStager(), fold)
+    flipped = fold.source.with_labels((fold.source.y + 1) % 5)
+    assert fit_key(SleepStager(), Fold("f", flipped, None, None, fold.test)) != key
+    fewer = fold.source[1:]
+    assert fit_key(SleepStager(), Fold("f", fewer, None, None, fold.test)) != key
