@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported by anyone: parallel tests must not fight over cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
+
+# A deadline a single example would fail whenever the machine is busy with something else.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 TOY_TASK = """
 title = "toy"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sleepshift.cli import main
+from sleepshift.digest import digest
 
 
 @pytest.fixture
@@ -79,11 +81,41 @@ def test_run_ends_with_the_table_and_the_path_of_the_report(sleepshift, toy_task
     rows = pd.read_csv(folder / "results.csv")
     assert set(rows["method"]) == set(methods.split(","))
     assert sleepshift("report", folder, "--check")[0] == 0
-    tampered = (folder / "results.csv").read_text().replace(",ok,", ",ok,", 1)
+    text = (folder / "leaderboard.md").read_text()
+    (folder / "leaderboard.md").write_text(text.replace("majority", "best"))
+    assert "leaderboard.md does not" in _one_line_error(sleepshift("report", folder, "--check"))
     rows.loc[0, "accuracy"] = 0.999
     rows.to_csv(folder / "results.csv", index=False)
-    assert "accuracy" in _one_line_error(sleepshift("report", folder, "--check"))
-    assert tampered
+    assert "not the one" in _one_line_error(sleepshift("report", folder, "--check"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["rows"] = digest((folder / "results.csv").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "accuracy is 0.999" in _one_line_error(sleepshift("report", folder, "--check"))
+
+
+def test_floors_alone_make_a_table(sleepshift, toy_task, tmp_path) -> None:
+    arguments = ["--methods", "majority", "--out", tmp_path / "runs"]
+    assert sleepshift("run", toy_task, *arguments)[0] == 0
+
+
+def test_a_run_in_which_nothing_can_be_scored_says_why(sleepshift, toy_task, tmp_path) -> None:
+    arguments = ["--methods", "source-only", "--out", tmp_path / "runs", "--folds", "0"]
+    code, text, _ = sleepshift("run", toy_task, *arguments, "--set", "model=mlp")
+    assert (code, "no cell has been scored" in text) == (0, True)
+    code, text, _ = sleepshift("run", toy_task, *arguments, "--set", "class_weight=odd")
+    assert (code, "class_weight is" in text) == (1, True)
+
+
+def test_a_task_that_changed_is_not_mixed_with_its_old_rows(sleepshift, toy_task, tmp_path) -> None:
+    out = tmp_path / "runs"
+    sleepshift("run", toy_task, "--methods", "majority", "--out", out)
+    toy_task.write_text(
+        toy_task.read_text().replace(
+            'test = { subjects = ["6", "7"] }', 'test = { subjects = ["6"] }'
+        )
+    )
+    sleepshift("run", toy_task, "--methods", "features-logreg", "--out", out)
+    assert "mixes rows of different definition" in _one_line_error(sleepshift("report", out))
 
 
 def test_prepare_audit_and_report_work_by_themselves(sleepshift, toy_task, tmp_path) -> None:
@@ -146,6 +178,13 @@ def test_a_window_copied_across_is_refused_by_audit_and_run(sleepshift, tmp_path
         (["run", "cross-age-simulated", "--set", "lr"], "write it as param=value"),
         (["run", "cross-age-bandpower", "--data", "nowhere"], "nowhere"),
         (["run", "cross-age-bandpower"], "--data"),
+        (["run", "cross-age-simulated", "--set", "random_state=3"], "it stays"),
+        (["run", "cross-age-simulated", "--set", "nonsense=3"], "no chosen method has it"),
+        (["run", "cross-age-simulated", "--set", "lr=inf"], "lr"),
+        (["run", "cross-age-simulated", "--set", "model_params={1,2}"], "no stable form"),
+        (["run", "cross-age-simulated", "--device", "gpu"], "use auto, cpu"),
+        (["run", "cross-age-simulated", "--out", "/proc/x"], "/proc/x"),
+        (["run", "nowhere.toml"], "no file 'nowhere.toml'"),
         (["report", "nowhere"], "nowhere"),
         (["report", "nowhere", "--check"], "not a leaderboard"),
     ],

@@ -55,12 +55,19 @@ def test_the_dataset_example_reads_edf_with_annotations(tmp_path: Path) -> None:
     assert windows.y.tolist() == [0, 0, 2, 2]
 
 
-def test_the_method_example_makes_a_classifier() -> None:
+def test_the_method_example_runs_in_a_grid(toy_task: Path, tmp_path: Path) -> None:
+    from sleepshift import runner
+    from sleepshift.leaderboard.report import write_report
+    from sleepshift.windows import read_manifest
+
     names: dict = {}
     exec(_block("python", "features-knn"), names)
-    t = np.arange(3000) / 100
-    X = np.stack([np.sin(2 * np.pi * f * t) for f in [2] * 20 + [10] * 20])[:, None]
-    y = [0] * 20 + [1] * 20
-    estimator = names["method"].make(None)
-    estimator.set_params(bandpower__sfreq=100.0)
-    assert estimator.fit(X, y).score(X, y) == 1
+    task, out, methods = load_task(toy_task), tmp_path / "runs", [names["method"]]
+    store = task.prepare(out / "windows")
+    data = runner.TaskData.open(task, store)
+    plan = runner.plan([data], methods)
+    runner.record_grid(out, plan, [data], {task.name: read_manifest(store)}, methods)
+    assert not runner.execute(plan, runner.ArtifactStore(out)).failed
+    table = write_report(out, out / "leaderboard")
+    assert set(table["method"]) == {"features-knn"}
+    assert (table["kappa"] > 0.1).all()

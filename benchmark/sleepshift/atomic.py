@@ -6,12 +6,16 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 __all__ = ["new_folder", "read_json", "write_json", "write_text"]
+
+
+_TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
@@ -30,7 +34,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     'a'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    _sweep(path.parent)
+    mine = f"{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-"
+    temporary = Path(tempfile.mkdtemp(prefix=mine, dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -41,6 +47,25 @@ def new_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what processes of this machine left behind when they were killed."""
+    mine = f"{_TEMPORARY}{socket.gethostname()}-"
+    for folder in parent.glob(f"{mine}*"):
+        pid = folder.name.removeprefix(mine).split("-")[0]
+        if pid.isdecimal() and not _alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -17,20 +18,36 @@ if TYPE_CHECKING:
     from sleepshift.runner.execute import Report
     from sleepshift.windows.store import Advance
 
-__all__ = ["console", "console_error", "listing", "packing", "print_leaderboard", "running"]
+__all__ = [
+    "catalogue",
+    "console",
+    "console_error",
+    "packing",
+    "print_leaderboard",
+    "running",
+    "table",
+]
 
 console = Console()
 console_error = Console(stderr=True)
 
 
-def listing(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of names and what they need."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for k, column in enumerate(columns):
-        table.add_column(column, no_wrap=k == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+def catalogue(entries: Sequence[tuple[str, str, str]]) -> None:
+    """Print names, what each is, and under it the facts one needs to choose."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, what, facts in entries:
+        table.add_row(name, f"{what}\n[dim]{escape(facts)}[/dim]")
     console.print(table)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a plain table."""
+    shown = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
 
 
 def _bars() -> Progress:
@@ -95,9 +112,9 @@ def _short(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
-def print_leaderboard(table: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
+def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
     """Print one table a task: methods by rows, groups of people by columns."""
-    for name, of_task in table.groupby("task", sort=False):
+    for name, of_task in leaderboard.groupby("task", sort=False):
         facts = tasks[str(name)]
         primary = facts["scoring"]["primary"]
         label = " (simulated data)" if facts["simulated"] else ""

@@ -48,7 +48,7 @@ BANDS = {"slow": (0.5, 1.5), "middle": (1.5, 2.5), "fast": (2.5, 5.0)}
 
 
 def band_power() -> Any:
-    return make_pipeline(BandPower(BANDS, sfreq=10.0), StandardScaler(), LogisticRegression())
+    return make_pipeline(BandPower(bands=BANDS, sfreq=10.0), StandardScaler(), LogisticRegression())
 
 
 #: name -> (a classifier, a parameter deep inside it, two values)

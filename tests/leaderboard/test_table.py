@@ -3,22 +3,34 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap
 
 from sleepshift.errors import GridError
 from sleepshift.leaderboard.frame import person_figures
 from sleepshift.leaderboard.metrics import METRICS
 from sleepshift.leaderboard.table import bootstrap_interval, check_grid, leaderboard, to_markdown
+from sleepshift.methods import METHODS
 
 TASKS = {
     "t": {
         "title": "A task",
         "simulated": True,
         "pool_folds": False,
+        "transductive": True,
         "scheme": "aasm5",
         "scoring": {"scheme": "aasm5", "primary": "kappa"},
         "skipped_recordings": [{"recording": "x.edf", "reason": "x.edf: too short"}],
     }
+}
+
+FACTS = {
+    name: {
+        "family": m.family,
+        "labels": m.labels,
+        "unlabeled": m.unlabeled,
+        "deep": m.deep,
+        "floor": m.floor,
+    }
+    for name, m in METHODS.items()
 }
 
 
@@ -42,6 +54,7 @@ def _frame(methods: dict[str, float], *, seeds: int = 1, people: int = 6) -> pd.
                         "revision": 1,
                         "windows": "w",
                         "settings": "data_seed=0",
+                        "definition": "d",
                         "versions": "v",
                         "nll": 1.0,
                         "fit_seconds": 1.0,
@@ -54,34 +67,45 @@ def _frame(methods: dict[str, float], *, seeds: int = 1, people: int = 6) -> pd.
 
 def test_figures_are_means_over_people_of_means_over_seeds() -> None:
     frame = _frame({"source-only": 0.7}, seeds=3)
-    row = leaderboard(frame, TASKS).iloc[0]
+    row = leaderboard(frame, TASKS, FACTS).iloc[0]
     for name in METRICS:
         by_hand = np.mean([frame[frame["subject"] == s][name].mean() for s in "012345"])
         assert row[name] == pytest.approx(by_hand, abs=1e-12)
     assert (row["n_people"], row["n_seeds"]) == (6, 3)
 
 
-def test_the_interval_is_scipys_percentile_bootstrap() -> None:
+def test_the_interval_holds_95_percent_of_means_of_redrawn_people() -> None:
     values = np.random.default_rng(1).normal(size=20)
     low, high = bootstrap_interval(values, n_resamples=20000)
-    theirs = bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=2)
-    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
-    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+    rng = np.random.default_rng(3)
+    means = [rng.choice(values, len(values)).mean() for _ in range(20000)]
+    assert (low, high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
     assert bootstrap_interval(values) == bootstrap_interval(values)
     assert np.isnan(bootstrap_interval(values[:1])).all()
 
 
 def test_methods_are_ranked_by_the_tasks_primary_metric() -> None:
-    table = leaderboard(_frame({"majority": 0.2, "source-only": 0.8, "pooled": 0.6}), TASKS)
+    table = leaderboard(_frame({"majority": 0.2, "source-only": 0.8, "pooled": 0.6}), TASKS, FACTS)
     assert table["method"].tolist() == ["source-only", "pooled", "majority"]
     assert table["rank"].tolist() == [1, 2, 3]
 
 
 def test_a_deep_method_below_the_feature_floor_is_flagged() -> None:
-    table = leaderboard(_frame({"features-logreg": 0.6, "source-only": 0.8, "pooled": 0.3}), TASKS)
+    table = leaderboard(
+        _frame({"features-logreg": 0.6, "source-only": 0.8, "pooled": 0.3}), TASKS, FACTS
+    )
     flags = table.set_index("method")["flag"]
     assert flags["pooled"] == "below feature floor"
     assert flags["source-only"] == flags["features-logreg"] == ""
+
+
+def test_a_method_is_only_held_against_floors_with_no_more_labels() -> None:
+    skills = {"features-logreg-target": 0.9, "features-logreg": 0.5, "source-only": 0.7}
+    flags = leaderboard(_frame(skills), TASKS, FACTS).set_index("method")["flag"]
+    assert flags["source-only"] == ""
+    skills["finetune-all"] = 0.7
+    flags = leaderboard(_frame(skills), TASKS, FACTS).set_index("method")["flag"]
+    assert flags["finetune-all"] == "below feature floor"
 
 
 def test_an_incomplete_grid_is_refused_unless_it_is_marked() -> None:
@@ -91,11 +115,11 @@ def test_an_incomplete_grid_is_refused_unless_it_is_marked() -> None:
     with pytest.raises(GridError, match="t/old/pooled/seed 0"):
         check_grid(frame)
     (note,) = check_grid(frame, partial=True)
-    text = to_markdown(leaderboard(frame, TASKS), frame, TASKS, [note])
+    text = to_markdown(leaderboard(frame, TASKS, FACTS), frame, TASKS, FACTS, [note])
     assert text.startswith("**PARTIAL: 1 cells are missing")
 
 
-@pytest.mark.parametrize("column", ["revision", "settings", "windows", "versions"])
+@pytest.mark.parametrize("column", ["revision", "definition", "settings", "windows", "versions"])
 def test_rows_that_do_not_belong_together_are_refused_unless_marked(column: str) -> None:
     frame = _frame({"source-only": 0.8, "pooled": 0.5})
     frame.loc[0, column] = 2 if column == "revision" else "other"
@@ -107,17 +131,17 @@ def test_rows_that_do_not_belong_together_are_refused_unless_marked(column: str)
 def test_folds_that_test_everyone_once_are_one_group() -> None:
     frame = _frame({"source-only": 0.8})
     frame["fold"] = frame["subject"].map(lambda s: str(int(s) // 3))
-    pooled = leaderboard(frame, {"t": {**TASKS["t"], "pool_folds": True}})
+    pooled = leaderboard(frame, {"t": {**TASKS["t"], "pool_folds": True}}, FACTS)
     assert pooled["group"].tolist() == ["all"]
     assert pooled["n_people"].tolist() == [6]
-    assert leaderboard(frame, TASKS)["group"].tolist() == ["0", "1"]
+    assert leaderboard(frame, TASKS, FACTS)["group"].tolist() == ["0", "1"]
 
 
 def test_markdown_lists_what_was_left_out_and_says_simulated() -> None:
     frame = _frame({"source-only": 0.8})
     skipped = {"task": "t", "fold": "old", "method": "rp-linear", "status": "skipped: no order"}
     frame = pd.concat([frame, pd.DataFrame([skipped])], ignore_index=True)
-    text = to_markdown(leaderboard(frame, TASKS), frame, TASKS, [])
+    text = to_markdown(leaderboard(frame, TASKS, FACTS), frame, TASKS, FACTS, [])
     assert "rp-linear: skipped: no order" in text
     assert "x.edf: too short" in text
     assert "(simulated data)" in text

@@ -100,13 +100,14 @@ def test_a_method_makes_a_fresh_classifier_that_clones(method: Method) -> None:
 
 @every
 def test_a_method_stages_the_test_people_of_a_fold(method: Method) -> None:
-    from sleepshift.runner.keys import fit_arguments
+    from sleepshift.estimators.routing import fit_routed
+    from sleepshift.runner.keys import target_roles
 
     given = fold()
     estimator = method.make(replace(SETTINGS, n_pairs=16))
     deep = [n for n in estimator.get_params() if n.split("__")[-1] == "model_params"]
     estimator.set_params(**{key: {"n_conv_chs": 2} for key in deep})
-    estimator.fit(given.source, given.source.y, **fit_arguments(estimator, given))
+    fit_routed(estimator, given.source, given.source.y, **target_roles(given))
     proba = estimator.predict_proba(given.test)
     assert proba.shape == (40, 5)
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)

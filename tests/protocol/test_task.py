@@ -152,7 +152,7 @@ BAD = {
         'student = ["EEG Fpz-Cz"]', 'student = ["EEG Fpz-Cz", "EEG Fpz-Cz"]',
         "windows.views: view 'student' must name its channels, each once",
     ),
-    "rate of zero": ("sfreq = 100.0", "sfreq = 0", "windows.sfreq: .*greater than 0"),
+    "rate of zero": ("sfreq = 100.0", "sfreq = 0", "windows.sfreq: .*greater than or equal to 1"),
     "rate not finite": ("sfreq = 100.0", "sfreq = inf", "windows.sfreq: .*finite"),
     "unknown scaling": ('scaling = "robust"', 'scaling = "z"', "windows.scaling: .*'robust'"),
     "unknown metric": ('"macro_f1"', '"f1"', "scoring.primary: .*'macro_f1'"),

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score
 
 from sleepshift import runner
+from sleepshift.errors import TaskError
 from sleepshift.estimators import SleepStager
-from sleepshift.leaderboard.frame import results_frame
+from sleepshift.leaderboard.frame import read_confusion, results_frame
 from sleepshift.methods import get_methods
+from sleepshift.models import MODELS
 from sleepshift.protocol import load_task
-from sleepshift.windows import read_manifest
+from sleepshift.windows import Windows, read_manifest
 
 SHARED = ["source-only", "finetune-all", "finetune-head"]
 
@@ -31,7 +35,7 @@ class Grid:
 
     def run(self, methods: list[str] | None = None, **settings: object) -> runner.Outcome:
         plan = self.plan(methods, **settings)
-        runner.record_grid(self.out, plan, [self.data], self.manifests)
+        runner.record_grid(self.out, plan, [self.data], self.manifests, get_methods(methods))
         return runner.execute(plan, self.store)
 
 
@@ -134,38 +138,84 @@ def test_a_failing_job_stops_neither_the_others_nor_the_next_run(grid, monkeypat
     assert set(results_frame(grid.out)["status"]) == {"ok"}
 
 
-def test_a_damaged_artifact_is_set_aside_and_fitted_again(grid) -> None:
+def test_damage_is_set_aside_and_mended(grid) -> None:
+    grid.run(["source-only", "finetune-head"], folds=["one"])
+    before = results_frame(grid.out)
     plan = grid.plan(["source-only", "finetune-head"], folds=["one"])
-    runner.execute(plan, grid.store)
     (key,) = plan.fits
     weights = grid.out / "artifacts" / key / "weights.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
-    for cell in plan.cells:
-        manifest = grid.out / "cells" / cell / "manifest.json"
-        manifest.unlink()
-    outcome = runner.execute(plan, grid.store)
-    assert len(outcome.fitted) == 1
-    assert len(outcome.scored) == 2
+    no_manifest, bad_people = plan.cells
+    (grid.out / "cells" / no_manifest / "manifest.json").unlink()
+    (grid.out / "cells" / bad_people / "people.json").write_text("[]")
+    outcome = grid.run(["source-only", "finetune-head"], folds=["one"])
+    assert (len(outcome.fitted), len(outcome.scored)) == (1, 2)
     assert weights.read_bytes() == content
-    assert list((grid.out / "artifacts").glob(".damaged-*"))
+    times = ["fit_seconds", "predict_seconds"]
+    after = results_frame(grid.out)
+    pd.testing.assert_frame_equal(after.drop(columns=times), before.drop(columns=times))
+    assert len(list(grid.out.glob("*/.damaged-*"))) == 3
 
 
-def test_test_people_have_no_influence_on_what_is_fitted(grid, monkeypatch) -> None:
-    """Other test labels change the score, and nothing else."""
-    plan = grid.plan(["finetune-all"], folds=["one"])
+def test_other_test_labels_change_the_scores_and_nothing_that_is_fitted(grid) -> None:
+    methods = ["source-only", "finetune-all", "rp-linear"]
+    plan = grid.plan(methods, folds=["one"])
     runner.execute(plan, grid.store)
-    cell = next(iter(plan.cells.values()))
-    fold = cell.fold
-    assert not fold.test.has_labels
-    seen = [fold.source, fold.target_labeled, fold.target_unlabeled]
-    test_people = set(fold.test.subjects)
-    assert all(not test_people & set(part.subjects) for part in seen)
+    windows, test = grid.data.windows, grid.data.folds[0].test
+    flipped = windows.y.copy()
+    flipped[np.isin(windows.rows, test.rows)] = 0
+    other = Windows(
+        windows._signals,
+        windows.metadata,
+        flipped,
+        ch_names=windows.ch_names,
+        sfreq=windows.sfreq,
+        scheme=windows.scheme,
+        name=windows.name,
+    )
+    data = runner.TaskData(grid.data.task, other, grid.data.task.folds(other))
+    again = runner.plan([data], get_methods(methods), folds=["one"])
+    assert again.fits.keys() == plan.fits.keys()
+    assert again.cells.keys() == plan.cells.keys()
+    store = runner.ArtifactStore(grid.out.with_name("other"))
+    runner.execute(again, store)
+    for key in plan.cells:
+        ours, theirs = (
+            np.load(root / "cells" / key / "predictions.npz") for root in (grid.out, store.root)
+        )
+        assert np.array_equal(ours["probability"], theirs["probability"])
+        assert not np.array_equal(ours["truth"], theirs["truth"])
+
+
+def test_rows_follow_from_the_stored_predictions_by_scikit_learn(toy_task, tmp_path) -> None:
+    """Methods work in six R&K stages, figures are in five."""
+    text = toy_task.read_text().replace('scheme = "aasm5"\nsfreq', 'scheme = "rk6"\nsfreq')
+    toy_task.write_text(text)
+    grid = Grid(toy_task, tmp_path / "runs")
+    grid.run(["features-logreg", "target-only"], folds=["one"])
+    frame = results_frame(grid.out).set_index(["method", "subject"])
+    merged = np.array([0, 1, 2, 3, 3, 4])
+    for cell in grid.plan(["features-logreg", "target-only"], folds=["one"]).grid:
+        stored = np.load(grid.out / "cells" / cell.key / "predictions.npz")
+        people = grid.data.windows.metadata["subject"].to_numpy()[stored["row"]]
+        assert np.array_equal(stored["truth"], grid.data.windows.y[stored["row"]])
+        for person in np.unique(people):
+            own = people == person
+            truth, predicted = stored["truth"][own], stored["predicted"][own]
+            row = frame.loc[(cell.method, person)]
+            counts = confusion_matrix(truth, predicted, labels=range(6))
+            assert np.array_equal(read_confusion(row["confusion"]), counts)
+            right = stored["probability"][own][np.arange(own.sum()), truth]
+            assert row["nll"] == pytest.approx(-np.log(right.clip(1e-12)).mean(), rel=1e-4)
+            truth, predicted = merged[truth], merged[predicted]
+            assert row["accuracy"] == pytest.approx((truth == predicted).mean())
+            assert row["kappa"] == pytest.approx(cohen_kappa_score(truth, predicted))
+            f1 = f1_score(truth, predicted, average="macro")
+            assert row["macro_f1"] == pytest.approx(f1)
 
 
 def test_an_unknown_setting_is_refused(grid) -> None:
-    from sleepshift.errors import TaskError
-
     with pytest.raises(TaskError, match="no chosen method has it"):
         grid.plan(["majority"], overrides={"nonsense": 1})
     with pytest.raises(TaskError, match="max_epochs"):
@@ -176,7 +226,27 @@ def test_an_unknown_setting_is_refused(grid) -> None:
         grid.plan(["majority"], folds=["three"])
 
 
-def test_a_setting_of_one_estimator_reaches_it(grid) -> None:
-    plan = grid.plan(["finetune-head", "source-only"], folds=["0"], overrides={"trainable": "none"})
-    (tuner,) = [c.estimator for c in plan.cells.values() if hasattr(c.estimator, "trainable")]
-    assert tuner.trainable == "none"
+def test_a_setting_reaches_a_base_wherever_it_stands_so_that_it_stays_shared(grid) -> None:
+    plan = grid.plan(SHARED, folds=["0"], overrides={"weight_decay": 0.5})
+    (base,) = plan.fits.values()
+    assert base.estimator.weight_decay == 0.5
+    tuners = [c.estimator for c in plan.cells.values() if hasattr(c.estimator, "base")]
+    assert [(t.weight_decay, t.base.weight_decay) for t in tuners] == [(0.5, 0.5)] * 2
+
+
+@pytest.mark.parametrize("name", ["random_state", "trainable", "base", "base__channels"])
+def test_a_setting_that_would_make_a_method_another_one_is_refused(grid, name) -> None:
+    with pytest.raises(TaskError, match="it stays"):
+        grid.plan(["finetune-head"], overrides={name: "all"})
+
+
+@pytest.mark.parametrize("model", [m for m, spec in MODELS.items() if spec.kind == "signal"])
+def test_every_network_comes_back_from_the_store_as_it_was(model, tmp_path) -> None:
+    X = np.random.default_rng(0).normal(size=(8, 1, 3000)).astype(np.float32)
+    stager = SleepStager(model=model, sfreq=100.0, max_epochs=1, batch_size=4, valid_size=0)
+    fitted = stager.fit(X, np.arange(8) % 2)
+    store = runner.ArtifactStore(tmp_path)
+    store.save_artifact("key", fitted, {})
+    assert store.has_artifact("key")
+    again = store.load_artifact("key", stager)
+    assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))

@@ -6,6 +6,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sleepshift.digest import digest
 from sleepshift.estimators import (
@@ -17,8 +18,9 @@ from sleepshift.estimators import (
     TemporalShuffling,
     TrainOn,
 )
+from sleepshift.estimators.routing import route
 from sleepshift.protocol.fold import Fold
-from sleepshift.runner.keys import NOT_IN_KEYS, describe, fit_arguments, fit_key
+from sleepshift.runner.keys import NOT_IN_KEYS, describe, fit_key, target_roles
 from sleepshift.windows import Windows
 
 OTHER = {
@@ -93,14 +95,21 @@ def test_a_parameter_without_a_stable_form_is_refused() -> None:
         describe(SleepStager(model_params={"activation": object()}))
 
 
-def test_an_estimator_is_given_only_the_roles_its_fit_names(fold: Fold) -> None:
-    assert fit_arguments(SleepStager(), fold) == {}
-    assert set(fit_arguments(RelativePositioning(), fold)) == {"X_target_unlabeled"}
-    assert set(fit_arguments(FineTuner(SleepStager()), fold)) == {
-        "X_target_unlabeled",
-        "X_target_labeled",
-        "y_target_labeled",
-    }
+def test_an_estimator_is_given_only_the_roles_it_asks_for(fold: Fold) -> None:
+    roles = target_roles(fold)
+    labelled = {"X_target_labeled", "y_target_labeled"}
+    tuner = FineTuner(SleepStager())
+    assert route(SleepStager(), **roles) == {}
+    assert set(route(RelativePositioning(), **roles)) == {"X_target_unlabeled"}
+    assert set(route(tuner, **roles)) == labelled | {"X_target_unlabeled"}
+    assert set(route(TrainOn(BandPower()), **roles)) == labelled
+
+
+def test_a_pipeline_is_given_what_its_steps_ask_for(fold: Fold) -> None:
+    pipeline = make_pipeline(FunctionTransformer(), FineTuner(SleepStager()))
+    assert set(route(pipeline, **target_roles(fold))) == set(target_roles(fold))
+    other = Fold("f", fold.source, _windows(["x"], 7), None, fold.test)
+    assert fit_key(pipeline, fold) != fit_key(pipeline, other)
 
 
 def test_a_source_model_has_one_key_for_all_target_groups(fold: Fold) -> None:

@@ -49,6 +49,8 @@ def make_dataset(name: str, data: Any = None, **params: Any) -> Dataset:
         If the name or a setting is unknown.
     """
     cls = dataset_class(name)
+    if cls.needs_folder and data is None:
+        raise TaskError(f"dataset {name!r} reads a folder: name it with --data")
     try:
         return cls(data, **params)
     except TypeError as error:

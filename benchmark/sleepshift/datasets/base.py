@@ -92,6 +92,10 @@ class Dataset(ABC):
     """
 
     info: ClassVar[DatasetInfo]
+    #: Part of the name of every window store: raise it when `read` gives other signals or stages.
+    version: ClassVar[int] = 1
+    #: Whether the dataset reads a folder that the user has to name.
+    needs_folder: ClassVar[bool] = True
     #: Scheme of the labels as stored ("rk6", "aasm5").
     scheme: str
     #: Annotation text -> stage name in `scheme`, or None for what is dropped. A text that

@@ -136,6 +136,7 @@ class Simulated(Dataset):
             "(doi 10.13026/C2X676, ODC-By 1.0)"
         ),
     )
+    needs_folder = False
     scheme = "rk6"
     stage_codes: ClassVar[Mapping[str, str | None]] = {
         **dict(zip(STAGE_TEXTS, ("W", "S1", "S2", "S3", "S4", "R", None), strict=True)),

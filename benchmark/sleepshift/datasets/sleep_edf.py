@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["SleepEDF"]
 
 _PSG_NAME = re.compile(r"SC4(\d\d)(\d)[A-Z]\d-PSG\.edf")
-# What MNE raises on a header that passed the checks here and is damaged all the same.
 # Hz of the EEG and EOG, and of the EMG envelope where it is asked for alone.
 _RATES = (100.0, 1.0)
+# What MNE raises on a header that passed the checks here and is damaged all the same.
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -77,6 +77,7 @@ class SleepEDF(Dataset):
         citation="Kemp et al. (2000), IEEE Trans. Biomed. Eng. 47(9), doi:10.1109/10.867928; "
         "Goldberger et al. (2000), Circulation 101(23), doi:10.1161/01.CIR.101.23.e215",
     )
+    needs_folder = False
     scheme = "rk6"
     stage_codes: ClassVar[Mapping[str, str | None]] = {
         "Sleep stage W": "W",
@@ -233,9 +234,15 @@ def _check_present(wanted: list[str] | None, present: set[str], folder: Path | N
     """Refuse subjects that are not there, naming those that are."""
     if absent := sorted(set(wanted or ()) - present, key=_by_number):
         raise DataError(
-            f"no recording of subject {', '.join(absent)} in {folder or 'Sleep-EDF'}; "
-            f"there are {', '.join(sorted(present, key=_by_number))}"
+            f"no recording of subject {_few(absent)} in {folder or 'Sleep-EDF'}; "
+            f"there are {_few(sorted(present, key=_by_number))}"
         )
+
+
+def _few(subjects: list[str]) -> str:
+    """The first of a list, and how many there are."""
+    shown = ", ".join(subjects[:10])
+    return shown if len(subjects) <= 10 else f"{shown}, ... ({len(subjects)} people)"
 
 
 def _download(subjects: list[str] | None) -> dict[tuple[str, str], tuple[Path, ...]]:

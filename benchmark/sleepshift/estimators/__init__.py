@@ -1,8 +1,9 @@
 """Estimators: scikit-learn's rules, skorch's training, Braindecode's networks."""
 
 from sleepshift.estimators.bandpower import BandPower
-from sleepshift.estimators.domains import LinearProbe, TrainOn
+from sleepshift.estimators.domains import TrainOn
 from sleepshift.estimators.finetuner import FineTuner
+from sleepshift.estimators.probe import LinearProbe
 from sleepshift.estimators.selfsupervised import RelativePositioning, TemporalShuffling
 from sleepshift.estimators.stager import SleepStager
 

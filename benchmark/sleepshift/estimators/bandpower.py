@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.signal import welch
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 
-from sleepshift.estimators.inputs import as_windows
+from sleepshift.estimators.inputs import TakesWindows, as_windows
 
 __all__ = ["BANDS", "BandPower"]
 
@@ -26,7 +27,7 @@ _CHUNK = 512
 _FLOOR = 1e-12
 
 
-class BandPower(TransformerMixin, BaseEstimator):
+class BandPower(TakesWindows, TransformerMixin, BaseEstimator):
     """Log band powers and relative band powers of each channel.
 
     Power spectral densities are Welch's (Hann segments of `segment_seconds`, half
@@ -35,6 +36,8 @@ class BandPower(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
+    channels : sequence of str or None
+        Channels of the view, by name; None takes all that X has.
     bands : mapping of str to (float, float), or None
         Edges in Hz, the upper one excluded; None is `BANDS`.
     relative : bool
@@ -54,11 +57,13 @@ class BandPower(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
+        channels: Sequence[str] | None = None,
         bands: Mapping[str, tuple[float, float]] | None = None,
         relative: bool = True,
         segment_seconds: float = 4.0,
         sfreq: float | None = None,
     ) -> None:
+        self.channels = channels
         self.bands = bands
         self.relative = relative
         self.segment_seconds = segment_seconds
@@ -72,16 +77,18 @@ class BandPower(TransformerMixin, BaseEstimator):
         ValueError
             If a band is empty at this rate.
         """
-        windows = as_windows(X, sfreq=self.sfreq)
+        windows = as_windows(X, sfreq=self.sfreq).pick(self.channels)
         self.n_features_out_ = self._features(windows[:1], windows.sfreq).shape[1]
         return self
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
 
     def transform(self, X: Any) -> np.ndarray:
         """Features, shape (n_windows, n_channels * n_features a channel)."""
-        windows = as_windows(X, sfreq=self.sfreq)
+        windows = as_windows(X, sfreq=self.sfreq).pick(self.channels)
         parts = [
             self._features(windows[start : start + _CHUNK], windows.sfreq)
             for start in range(0, len(windows), _CHUNK)

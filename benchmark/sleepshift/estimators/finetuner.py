@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
-from sleepshift.estimators.routing import route
+from sleepshift.estimators.routing import fit_routed
 from sleepshift.estimators.stager import NetworkClassifier
 from sleepshift.estimators.training import predict_logits, seeded, train
 from sleepshift.models.parts import HeadOnFeatures
@@ -131,8 +131,13 @@ class FineTuner(NetworkClassifier):
         """
         if self.trainable not in ("all", "head", "norm", "none"):
             raise ValueError(f"trainable is all, head, norm or none, not {self.trainable!r}")
+        if X_target_labeled is None and y_target_labeled is not None:
+            raise ValueError("y_target_labeled came without X_target_labeled")
         frozen = isinstance(self.base, FrozenEstimator)
-        self.base_ = self.base if frozen else self._fit_base(X, y, X_target_unlabeled)
+        self.base_ = self.base
+        if not frozen:
+            unlabeled = X_target_unlabeled
+            self.base_ = fit_routed(clone(self.base), X, y, X_target_unlabeled=unlabeled)
         if X_target_labeled is None:
             X_target_labeled, y_target_labeled = X, y
         sfreq = self.base_.sfreq_
@@ -152,10 +157,6 @@ class FineTuner(NetworkClassifier):
             parameter.requires_grad_(True)
         self.module_ = module.eval()
         return self
-
-    def _fit_base(self, X: Any, y: Any, X_target_unlabeled: Any) -> Any:
-        base = clone(self.base)
-        return base.fit(X, y, **route(base, X_target_unlabeled=X_target_unlabeled))
 
     def _freeze(self, module: nn.Module) -> list[nn.Module]:
         """Switch gradients off outside the trainable part; return that part's modules."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.utils import Tags
 
 from sleepshift.windows.windows import Windows
 
@@ -14,13 +15,23 @@ __all__ = ["as_fitted", "as_labelled", "as_windows", "encode", "split_people"]
 _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog")
 
 
+class TakesWindows:
+    """Tells scikit-learn that X is (n_windows, n_channels, n_times)."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+
 def as_windows(X: Any, *, sfreq: float | None = None) -> Windows:
     """Read X as `Windows`.
 
     Parameters
     ----------
     X : Windows, ndarray (n, channels, times), Braindecode windows dataset or MNE Epochs
-        Signals of Epochs are read in microvolts; arrays are taken as they are.
+        As Braindecode's own classifiers take them: Epochs in microvolts, all else as it is.
     sfreq : float or None
         Rate of a plain array; None means that its last axis holds features.
 
@@ -178,3 +189,9 @@ def split_people(
     held = np.random.default_rng(seed).choice(people, n_valid, replace=False)
     aside = np.isin(subjects, held)
     return windows[~aside], windows[aside]
+
+
+def labels_of(X: Any, y: Any) -> Any:
+    if y is None and not isinstance(X, Windows):
+        raise ValueError("labels are missing, and these windows carry none")
+    return X.y if y is None else y

@@ -1,15 +1,21 @@
-"""Hand target windows to the estimators whose ``fit`` names them."""
+"""Hand target windows to the estimators that ask for them, through scikit-learn's routing."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
-__all__ = ["route"]
+from sklearn import config_context
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+__all__ = ["fit_routed", "route"]
 
 
 def route(estimator: Any, **roles: Any) -> dict[str, Any]:
-    """Of the roles that are there, those that an estimator's ``fit`` asks for by name.
+    """Of the roles that are there, those that an estimator asks for.
+
+    It asks by naming them in its own ``fit``, or by scikit-learn's metadata requests, so a
+    `Pipeline` asks for what its steps ask for.
 
     Parameters
     ----------
@@ -24,5 +30,14 @@ def route(estimator: Any, **roles: Any) -> dict[str, Any]:
     >>> route(RelativePositioning(), X_target_labeled=1, X_target_unlabeled=2)
     {'X_target_unlabeled': 2}
     """
-    asked = inspect.signature(estimator.fit).parameters
-    return {name: value for name, value in roles.items() if value is not None and name in asked}
+    there = {name: value for name, value in roles.items() if value is not None}
+    asked = set(inspect.signature(estimator.fit).parameters)
+    with config_context(enable_metadata_routing=True):
+        asked |= set(get_routing_for_object(estimator).consumes("fit", set(there)))
+    return {name: value for name, value in there.items() if name in asked}
+
+
+def fit_routed(estimator: Any, X: Any, y: Any, **roles: Any) -> Any:
+    """Fit an estimator on (X, y) and the roles it asks for."""
+    with config_context(enable_metadata_routing=True):
+        return estimator.fit(X, y, **route(estimator, **roles))

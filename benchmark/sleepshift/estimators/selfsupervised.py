@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sleepshift.estimators.inputs import as_fitted, as_windows, split_people
+from sleepshift.estimators.inputs import TakesWindows, as_fitted, as_windows, split_people
 from sleepshift.estimators.pretext import (
     FreshTuples,
     PretextNet,
@@ -28,7 +28,7 @@ from sleepshift.windows.windows import Windows
 __all__ = ["RelativePositioning", "TemporalShuffling"]
 
 
-class RelativePositioning(TransformerMixin, BaseEstimator):
+class RelativePositioning(TakesWindows, TransformerMixin, BaseEstimator):
     """Learn to tell windows that are close in time from windows that are far apart.
 
     The encoder is a network of the catalogue whose last layer gives the embedding; two

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
+from sleepshift.estimators.inputs import TakesWindows, as_fitted, as_labelled, encode, split_people
 from sleepshift.estimators.training import balanced_weights, predict_logits, seeded, train
 from sleepshift.models import build_model
 from sleepshift.windows.windows import Windows
@@ -20,7 +20,7 @@ from sleepshift.windows.windows import Windows
 __all__ = ["NetworkClassifier", "SleepStager"]
 
 
-class NetworkClassifier(ClassifierMixin, BaseEstimator):
+class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
     """What every classifier with a fitted ``module_`` can do.
 
     A subclass sets ``module_`` (whose last layer is ``final_layer``), ``classes_``,

@@ -16,6 +16,7 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import Dataset
 
+from sleepshift.errors import TaskError
 from sleepshift.models.parts import forget_passes, tap_features
 from sleepshift.windows.windows import Windows, identity_collate
 
@@ -37,6 +38,24 @@ def resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there before anything is computed.
+
+    Raises
+    ------
+    TaskError
+        Naming it.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    kind, _, number = device.partition(":")
+    known = device == "auto" or (kind in there and (not number or number.isdecimal()))
+    if not known:
+        raise TaskError(f"--device {device}: use auto, cpu, cuda, cuda:N or mps")
+    if not there.get(kind, True):
+        raise TaskError(f"--device {device}: there is none on this machine; use auto or cpu")
 
 
 @contextlib.contextmanager

@@ -25,13 +25,15 @@ COLUMNS = (
     "sex",
     "status",
     "n_windows",
+    "n_stages",
     *METRICS,
     "nll",
     "fit_seconds",
     "predict_seconds",
     "n_parameters",
-    "stages",
+    "scheme",
     "confusion",
+    "definition",
     "settings",
     "windows",
     "versions",
@@ -53,7 +55,7 @@ def results_frame(root: Path) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for cell in grid["cells"]:
         task = grid["tasks"][cell["task"]]
-        names = ("task", "revision", "fold", "method", "seed", "settings")
+        names = ("task", "revision", "definition", "fold", "method", "seed", "settings")
         identity = {k: cell[k] for k in names}
         if cell["skipped"] is not None:
             rows.append({**identity, "status": f"skipped: {cell['skipped']}"})
@@ -80,12 +82,12 @@ def _person_row(
         "age": person["age"],
         "sex": person["sex"],
         "status": "ok",
-        **person_figures(counts, task["scheme"], task["scoring"]["scheme"]),
+        **person_figures(counts, facts["scheme"], task["scoring"]["scheme"]),
         "nll": person["nll"],
         "fit_seconds": round(facts["fit_seconds"], 3),
         "predict_seconds": round(facts["predict_seconds"], 3),
         "n_parameters": facts["n_parameters"],
-        "stages": " ".join(get_scheme(task["scheme"]).stages),
+        "scheme": facts["scheme"],
         "confusion": ";".join(" ".join(map(str, row)) for row in counts),
         "windows": facts["windows"],
         "versions": " ".join(f"{k}={v}" for k, v in facts["versions"].items()),
@@ -105,12 +107,14 @@ def person_figures(counts: np.ndarray, scheme: str, scored: str) -> dict[str, fl
     Returns
     -------
     dict
-        ``n_windows``, the metrics, and ``f1_<stage>``.
+        ``n_windows``, ``n_stages`` that the person was scored to have, the metrics, and
+        ``f1_<stage>``.
     """
     merged = merge_confusion(counts, scheme, scored)
     f1 = zip(get_scheme(scored).stages, f1_per_stage(merged), strict=True)
     per_stage = {f"f1_{stage}": float(value) for stage, value in f1}
-    return {"n_windows": int(counts.sum()), **metrics(merged), **per_stage}
+    n_stages = int((merged.sum(axis=1) > 0).sum())
+    return {"n_windows": int(counts.sum()), "n_stages": n_stages, **metrics(merged), **per_stage}
 
 
 def read_confusion(text: str) -> np.ndarray:

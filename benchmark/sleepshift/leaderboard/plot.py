@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sleepshift.methods import METHODS
-
 __all__ = ["plot_leaderboard"]
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
-_COLOURS = {"floor": "#999999", "transfer": "#0072B2", "self-supervised": "#D55E00"}
+_COLOURS = ("#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_leaderboard(
-    table: pd.DataFrame, frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]], path: Path
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    tasks: Mapping[str, Mapping[str, Any]],
+    methods: Mapping[str, Mapping[str, Any]],
+    path: Path,
 ) -> None:
     """Write one panel per group of people, methods sorted by the primary metric.
 
@@ -28,12 +31,17 @@ def plot_leaderboard(
         As `leaderboard` and `results_frame` make them.
     tasks : mapping
         Facts of the tasks.
+    methods : mapping
+        Facts of the methods; each family has a colour.
     path : Path
         PNG or SVG file.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    families = dict.fromkeys(facts["family"] for facts in methods.values())
+    by_family = dict(zip(families, cycle(_COLOURS), strict=False))
+    colours = {name: by_family[facts["family"]] for name, facts in methods.items()}
     panels = list(table.groupby(["task", "group"], sort=False))
     n_methods = max(len(part) for _, part in panels)
     figure = Figure(
@@ -45,21 +53,23 @@ def plot_leaderboard(
         rows = frame[(frame["task"] == task) & (frame["status"] == "ok")]
         if not facts["pool_folds"]:
             rows = rows[rows["fold"].astype(str) == group]
-        _panel(axis, part, rows, facts["scoring"]["primary"])
+        _panel(axis, part, rows, facts["scoring"]["primary"], colours)
         label = "\nsimulated data" if facts["simulated"] else ""
         axis.set_title(f"{task}: {group}{label}", fontsize=10)
     marks = [
         Line2D([], [], marker="o", linestyle="", color=colour, label=family)
-        for family, colour in _COLOURS.items()
+        for family, colour in by_family.items()
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
     figure.savefig(path, dpi=150)
 
 
-def _panel(axis: Any, part: pd.DataFrame, rows: pd.DataFrame, primary: str) -> None:
+def _panel(
+    axis: Any, part: pd.DataFrame, rows: pd.DataFrame, primary: str, colours: Mapping[str, str]
+) -> None:
     jitter = np.random.default_rng(0)
     for height, row in enumerate(part.iloc[::-1].to_dict("records")):
-        colour = _COLOURS[METHODS[row["method"]].family]
+        colour = colours[row["method"]]
         people = rows[rows["method"] == row["method"]].groupby("subject")[primary].mean()
         spread = height + jitter.uniform(-0.16, 0.16, len(people))
         axis.plot(people, spread, "o", color=colour, alpha=0.35, markersize=3.5, markeredgewidth=0)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import bootstrap
 
 from sleepshift.errors import GridError
 from sleepshift.leaderboard.metrics import METRICS
-from sleepshift.methods import METHODS
 
 __all__ = ["bootstrap_interval", "check_grid", "leaderboard", "to_markdown"]
 
@@ -34,10 +34,12 @@ def bootstrap_interval(
         NaN with fewer than two people.
     """
     values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).integers(len(values), size=(n_resamples, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    if len(values) < 2 or np.ptp(values) == 0:
+        edge = float(values[0]) if len(values) > 1 else float("nan")
+        return edge, edge
+    rng = np.random.default_rng(seed)
+    found = bootstrap((values,), np.mean, n_resamples=n_resamples, method="percentile", rng=rng)
+    low, high = found.confidence_interval
     return float(low), float(high)
 
 
@@ -55,16 +57,14 @@ def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = Fals
         Naming the cells that are missing, or the column that differs.
     """
     notes = []
-    absent = frame[frame["status"].str.startswith(("failed", "missing"))]
-    if len(absent):
-        cells = [f"{r.task}/{r.fold}/{r.method}/seed {r.seed}" for r in absent.itertuples()]
+    if cells := _absent_cells(frame):
         text = f"{len(cells)} cells are missing: {', '.join(cells[:5])}"
         text += ", ..." if len(cells) > 5 else ""
         if not partial:
             raise GridError(f"{text}; run again to complete the grid, or pass --partial")
         notes.append(f"PARTIAL: {text}")
     scored = frame[frame["status"] == "ok"]
-    for column in ("revision", "settings", "windows", "versions"):
+    for column in ("revision", "definition", "settings", "windows", "versions"):
         differing = scored.groupby("task")[column].nunique()
         for task in differing.index[differing > 1]:
             text = f"{task} mixes rows of different {column}"
@@ -74,7 +74,22 @@ def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = Fals
     return notes
 
 
-def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def _absent_cells(frame: pd.DataFrame) -> list[str]:
+    """Cells without rows: failed, missing, or never asked for while others of their task were."""
+    asked = frame[["task", "fold", "seed"]].drop_duplicates()
+    whole = asked.merge(frame[["task", "method"]].drop_duplicates(), on="task")
+    keys = ["task", "fold", "method", "seed"]
+    there = frame[frame["status"].str.startswith(("ok", "skipped"))][keys].drop_duplicates()
+    found = whole.merge(there, on=keys, how="left", indicator=True)
+    absent = found[found["_merge"] == "left_only"]
+    return [f"{r.task}/{r.fold}/{r.method}/seed {r.seed}" for r in absent.itertuples()]
+
+
+def leaderboard(
+    frame: pd.DataFrame,
+    tasks: Mapping[str, Mapping[str, Any]],
+    methods: Mapping[str, Mapping[str, Any]],
+) -> pd.DataFrame:
     """One row per task, group of people and method.
 
     Parameters
@@ -84,6 +99,8 @@ def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> 
     tasks : mapping
         Name -> facts with ``scoring.primary`` and ``pool_folds``: a group is a fold, or all
         folds together where each person is tested once.
+    methods : mapping
+        Name -> facts with ``deep``, ``floor`` and ``labels``.
 
     Returns
     -------
@@ -102,7 +119,7 @@ def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> 
     if table.empty:
         return table
     ranked = [
-        _rank(part, tasks[str(task)]["scoring"]["primary"])
+        _rank(part, tasks[str(task)]["scoring"]["primary"], methods)
         for (task, _), part in table.groupby(["task", "group"], sort=False)
     ]
     return pd.concat(ranked, ignore_index=True)
@@ -111,7 +128,12 @@ def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> 
 def _summary(part: pd.DataFrame) -> dict[str, Any]:
     figures = [*METRICS, "nll", *[c for c in part if c.startswith("f1_")]]
     people = part.groupby("subject", sort=False)[figures].mean()
-    row: dict[str, Any] = {"n_people": len(people), "n_seeds": part["seed"].nunique()}
+    # Of a person scored to have one stage, these two say little: a perfect prediction has no
+    # kappa, and a single error halves macro F1. They are left out for every method alike.
+    one_stage = part.groupby("subject", sort=False)["n_stages"].max() < 2
+    people.loc[one_stage, ["macro_f1", "kappa"]] = np.nan
+    row: dict[str, Any] = {"n_people": len(people), "n_one_stage": int(one_stage.sum())}
+    row["n_seeds"] = part["seed"].nunique()
     for name in METRICS:
         low, high = bootstrap_interval(people[name].to_numpy(dtype=float))
         row |= {name: people[name].mean(), f"{name}_low": low, f"{name}_high": high}
@@ -122,27 +144,34 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
-def _rank(part: pd.DataFrame, primary: str) -> pd.DataFrame:
+def _rank(
+    part: pd.DataFrame, primary: str, methods: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
     """Sort one group by the primary metric and flag what lies below the feature floor."""
     part = part.sort_values(primary, ascending=False, kind="stable").copy()
     part.insert(3, "rank", np.arange(1, len(part) + 1))
     scores = dict(zip(part["method"], part[primary], strict=True))
-    part["flag"] = ["below feature floor" if _below_floor(m, scores) else "" for m in scores]
+    part["flag"] = [
+        "below feature floor" if _below_floor(m, scores, methods) else "" for m in scores
+    ]
     return part
 
 
-def _below_floor(name: str, scores: Mapping[str, float]) -> bool:
+def _below_floor(
+    name: str, scores: Mapping[str, float], methods: Mapping[str, Mapping[str, Any]]
+) -> bool:
     """Whether a deep method does worse than the best feature floor with no more labels."""
-    method = METHODS[name]
-    floors = [m for m in METHODS.values() if m.floor and m.name in scores]
-    fair = [m for m in floors if set(m.labels) <= set(method.labels)] or floors
-    return method.deep and any(scores[m.name] > scores[name] for m in fair)
+    own = methods[name]
+    floors = {m: facts for m, facts in methods.items() if facts["floor"] and m in scores}
+    fair = [m for m, facts in floors.items() if set(facts["labels"]) <= set(own["labels"])]
+    return own["deep"] and any(scores[m] > scores[name] for m in fair or floors)
 
 
 def to_markdown(
     table: pd.DataFrame,
     frame: pd.DataFrame,
     tasks: Mapping[str, Mapping[str, Any]],
+    methods: Mapping[str, Mapping[str, Any]],
     notes: list[str],
 ) -> str:
     """The leaderboard as Markdown: one table per task and group, and what it leaves out."""
@@ -158,6 +187,16 @@ def to_markdown(
             f"Mean over {people} people [95 % bootstrap interval over people], {seeds} model "
             f"seed{plural} averaged in each person; sorted by {primary}."
         )
+        if one_stage := int(part["n_one_stage"].max()):
+            parts.append(
+                f"{one_stage} of them with one scored stage only: not in macro F1 and kappa."
+            )
+        if facts["transductive"]:
+            parts.append(
+                "Methods that learn from unlabelled target signals learned from the test "
+                "people's own (their labels stay withheld): "
+                f"{', '.join(m for m in part['method'] if methods[m]['unlabeled'])}."
+            )
         parts.append(_markdown_table(part))
     parts += _left_out(frame, tasks)
     return "\n\n".join(parts) + "\n"

@@ -21,7 +21,7 @@ class Settings:
     model : str
         Network of the deep methods.
     channels : tuple of str
-        The student's view, cut to as many channels as the network takes.
+        The student's view.
     max_epochs, target_epochs, finetune_epochs, pretext_epochs : int
         Most training passes from scratch, on the few target people alone (of whom a pass
         is short), of fine-tuning, and of the pretext tasks.
@@ -48,6 +48,13 @@ class Settings:
     data_seed: int = 0
     device: str = "auto"
 
+    @property
+    def network_channels(self) -> tuple[str, ...]:
+        """The first channels of the view, as many as the network takes."""
+        from sleepshift.models import model_spec
+
+        return self.channels[: model_spec(self.model).max_channels]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -60,6 +67,8 @@ class Method:
         In words: whose signals and whose labels.
     labels : tuple of {"source", "target"}
         Whose labels; a deep method is held against the feature floors with no more.
+    unlabeled : bool
+        Whether it learns from unlabelled target signals where there are any.
     make : callable
         ``make(settings) -> estimator``; heavy imports happen inside.
     needs : tuple of {"target_labeled", "order"}
@@ -77,6 +86,7 @@ class Method:
     labels: tuple[str, ...]
     make: Callable[[Settings], Any]
     needs: tuple[str, ...] = ()
+    unlabeled: bool = False
     deep: bool = False
     floor: bool = False
 

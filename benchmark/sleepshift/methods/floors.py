@@ -14,7 +14,9 @@ def _logreg(settings: Settings) -> Any:
 
     from sleepshift.estimators import BandPower
 
-    return make_pipeline(BandPower(), StandardScaler(), LogisticRegression(max_iter=1000))
+    return make_pipeline(
+        BandPower(channels=settings.channels), StandardScaler(), LogisticRegression(max_iter=1000)
+    )
 
 
 def _majority(settings: Settings) -> Any:
@@ -42,7 +44,9 @@ def _gbm(settings: Settings) -> Any:
     from sleepshift.estimators import BandPower
 
     # Its own early stopping would set windows aside, not people.
-    return make_pipeline(BandPower(), HistGradientBoostingClassifier(early_stopping=False))
+    return make_pipeline(
+        BandPower(channels=settings.channels), HistGradientBoostingClassifier(early_stopping=False)
+    )
 
 
 METHODS = (

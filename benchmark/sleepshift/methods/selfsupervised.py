@@ -14,7 +14,7 @@ def _encoder(settings: Settings, name: str) -> Any:
 
     return getattr(estimators, name)(
         model=settings.model,
-        channels=settings.channels,
+        channels=settings.network_channels,
         n_pairs=settings.n_pairs,
         max_epochs=settings.pretext_epochs,
         batch_size=settings.batch_size,
@@ -49,6 +49,7 @@ METHODS = (
         labels=("target",),
         make=lambda settings: _probe(settings, "RelativePositioning"),
         needs=("order",),
+        unlabeled=True,
         deep=True,
     ),
     Method(
@@ -59,6 +60,7 @@ METHODS = (
         labels=("target",),
         make=_rp_finetune,
         needs=("order",),
+        unlabeled=True,
         deep=True,
     ),
     Method(
@@ -69,6 +71,7 @@ METHODS = (
         labels=("target",),
         make=lambda settings: _probe(settings, "TemporalShuffling"),
         needs=("order",),
+        unlabeled=True,
         deep=True,
     ),
 )

@@ -14,7 +14,7 @@ def stager(settings: Settings) -> Any:
 
     return SleepStager(
         model=settings.model,
-        channels=settings.channels,
+        channels=settings.network_channels,
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         lr=settings.lr,

@@ -27,6 +27,8 @@ class Fold:
         are the test people's own signals.
     test : Windows
         Signals of the test people in the student's view; labels withheld.
+    transductive : bool
+        Whether the task says that the unlabelled signals are the test people's own.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Fold:
     target_labeled: Windows | None
     target_unlabeled: Windows | None
     test: Windows
+    transductive: bool = False
 
     def audit(self) -> None:
         """Refuse a fold that leaks.
@@ -53,11 +56,3 @@ class Fold:
         if self.target_unlabeled is not None and not self.transductive:
             parts["target_unlabeled"] = self.target_unlabeled
         audit_split(parts)
-
-    @property
-    def transductive(self) -> bool:
-        """Whether the unlabelled signals are the test people's own."""
-        unlabeled = self.target_unlabeled
-        if unlabeled is None or not unlabeled.shares_store(self.test):
-            return False
-        return set(unlabeled.rows) == set(self.test.rows)

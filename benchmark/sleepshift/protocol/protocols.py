@@ -24,6 +24,7 @@ class Roles(NamedTuple):
     labeled: list[str] | None
     unlabeled: list[str] | None
     test: list[str]
+    transductive: bool = False
 
 
 class CrossAgeFold(BaseModel):
@@ -101,9 +102,10 @@ class CrossAge(BaseModel):
             rest = table if fold.test.ages is None else table[~table["subject"].isin(taken)]
             test = fold.test.choose(rest, seed=seed, allow_missing=allow_missing)
             labeled, unlabeled = adapting
-            if fold.unlabeled == "test":
-                unlabeled = test
-            all_roles.append(Roles(fold.name, source, labeled, unlabeled, test))
+            own = fold.unlabeled == "test"
+            all_roles.append(
+                Roles(fold.name, source, labeled, test if own else unlabeled, test, own)
+            )
         return all_roles
 
 

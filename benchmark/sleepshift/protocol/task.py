@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from sleepshift.digest import digest
 from sleepshift.errors import TaskError
 from sleepshift.protocol.protocols import Protocol
 from sleepshift.stages import get_scheme, merge_map
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from sleepshift.windows.store import Advance
 
 __all__ = ["Task", "load_task", "task_files"]
-
-METRICS = ("macro_f1", "balanced_accuracy", "kappa", "accuracy", "weighted_f1")
 
 
 class _Section(BaseModel):
@@ -77,7 +76,7 @@ class WindowsSection(_Section):
 
     scheme: SchemeName
     views: dict[str, tuple[str, ...]]
-    sfreq: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sfreq: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     trim_wake_minutes: float | None = Field(default=None, ge=0)
     scaling: Literal["robust", "none"]
 
@@ -110,10 +109,10 @@ class TrainingSection(_Section):
     model: str
     max_epochs: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     target_epochs: int = Field(default=40, ge=1)
     finetune_epochs: int = Field(default=10, ge=1)
-    finetune_lr: float = Field(default=3e-4, gt=0)
+    finetune_lr: float = Field(default=3e-4, gt=0, allow_inf_nan=False)
     pretext_epochs: int = Field(default=10, ge=1)
     n_pairs: int = Field(default=2000, ge=2)
     patience: int = Field(default=5, ge=1)
@@ -145,6 +144,12 @@ class Task(_Section):
         if dropped:
             raise ValueError("scoring.scheme: it has no place for a stage of windows.scheme")
         return self
+
+    @property
+    def definition(self) -> str:
+        """Hash of what the task asks, its words aside: rows of another are another task's."""
+        words = {"title", "description", "simulated"}
+        return digest(self.model_dump(mode="json", exclude=words), 8)
 
     def make_dataset(self, data: Path | str | None = None) -> Dataset:
         """The dataset with the task's settings, on the user's folder."""
@@ -220,12 +225,17 @@ class Task(_Section):
             source, test, unlabeled = of(roles.source), of(roles.test), of(roles.unlabeled)
             assert source is not None
             assert test is not None
+            student = self.windows.views["student"]
+            if unlabeled is not None:
+                unlabeled = unlabeled.without_labels()
+                unlabeled = unlabeled.pick(student) if roles.transductive else unlabeled
             fold = Fold(
                 name=roles.name,
                 source=source,
                 target_labeled=of(roles.labeled),
-                target_unlabeled=None if unlabeled is None else unlabeled.without_labels(),
-                test=test.without_labels().pick(self.windows.views["student"]),
+                target_unlabeled=unlabeled,
+                test=test.without_labels().pick(student),
+                transductive=roles.transductive,
             )
             fold.audit()
             folds.append(fold)
@@ -263,8 +273,9 @@ def load_task(name_or_path: str | Path) -> Task:
     if not path.is_file():
         known = task_files()
         if str(name_or_path) not in known:
+            what = "file" if path.suffix == ".toml" else "task"
             raise TaskError(
-                f"no task {str(name_or_path)!r}; there are {', '.join(known)}, or give a file"
+                f"no {what} {str(name_or_path)!r}; there are {', '.join(known)}, or give a file"
             )
         path = known[str(name_or_path)]
     try:

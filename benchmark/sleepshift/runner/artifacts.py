@@ -44,15 +44,19 @@ class ArtifactStore:
 
     def save_artifact(self, key: str, estimator: Any, facts: dict[str, Any]) -> None:
         """Store a fitted estimator that has ``fitted_state``."""
+        import torch
         from safetensors.torch import save_file
 
         module, state = estimator.fitted_state()
-        # A network that ran in channels-last memory has strided weights.
-        weights = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+        # Copies, since networks share tensors under two names and channels-last memory strides
+        # them; safetensors takes neither.
+        state_dict = module.state_dict()
+        weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state_dict.items()}
         with new_folder(self.root / "artifacts" / key) as folder:
             save_file(weights, folder / "weights.safetensors")
             write_json(folder / "facts.json", state)
             self._seal(folder, facts)
+        self._forget_failure(key)
 
     def load_artifact(self, key: str, estimator: Any) -> Any:
         """A fitted copy of `estimator` from its stored weights."""
@@ -86,7 +90,7 @@ class ArtifactStore:
             np.savez_compressed(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
             write_json(folder / "people.json", people)
             self._seal(folder, facts)
-        (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+        self._forget_failure(key)
 
     def read_cell(self, key: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Counts per person, and the manifest."""
@@ -100,6 +104,9 @@ class ArtifactStore:
         write_json(
             self.root / "failures" / f"{key}.json", {"reason": reason, "traceback": traceback}
         )
+
+    def _forget_failure(self, key: str) -> None:
+        (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
     def failure(self, key: str) -> str | None:
         """Why a job failed when it was last tried."""
@@ -117,10 +124,10 @@ class ArtifactStore:
         write_json(folder / "manifest.json", {**facts, "checksums": self._checksums(folder)})
 
     def _whole(self, folder: Path) -> bool:
-        manifest = read_json(folder / "manifest.json")
-        if not isinstance(manifest, dict):
+        if not folder.is_dir():
             return False
-        if manifest.get("checksums") == self._checksums(folder):
+        manifest = read_json(folder / "manifest.json")
+        if isinstance(manifest, dict) and manifest.get("checksums") == self._checksums(folder):
             return True
         self._set_aside(folder)
         return False

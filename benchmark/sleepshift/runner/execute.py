@@ -106,7 +106,8 @@ def _attempt(
             run_cell(job, plan, store)
     # A method may fail in any way; the grid goes on and the table says so.
     except Exception as error:  # noqa: BLE001
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
         _fail(job.key, reason, traceback.format_exc(), store, outcome)
         say("failed", job.name)
         return False

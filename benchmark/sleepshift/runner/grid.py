@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sleepshift.atomic import read_json, write_json
 from sleepshift.errors import GridError
+from sleepshift.methods import Method
 from sleepshift.runner.plan import Plan, TaskData
 
 __all__ = ["read_grid", "record_grid"]
@@ -18,6 +20,7 @@ def record_grid(
     plan: Plan,
     tasks: list[TaskData],
     manifests: dict[str, dict[str, Any]],
+    methods: Sequence[Method],
     command: str = "",
 ) -> None:
     """Merge a plan's grid into ``grid.json``; a cell planned anew replaces the old one.
@@ -30,6 +33,7 @@ def record_grid(
     tasks : list of TaskData
     manifests : dict
         Manifest of each task's window store.
+    methods : sequence of Method
     command : str
         What the user typed; kept with the tasks it asked for.
     """
@@ -47,6 +51,7 @@ def record_grid(
             "dataset": task.dataset.name,
             "scheme": task.windows.scheme,
             "pool_folds": task.protocol.pool_folds,
+            "transductive": any(fold.transductive for fold in data.folds),
             "scoring": task.scoring.model_dump(),
             "training": task.training.model_dump(),
             "windows": data.windows.name,
@@ -55,6 +60,9 @@ def record_grid(
             "skipped_recordings": manifest["skipped"],
             "versions": manifest["versions"],
         }
+    for method in methods:
+        facts = ("family", "learns_from", "labels", "unlabeled", "deep", "floor")
+        grid["methods"][method.name] = {name: getattr(method, name) for name in facts}
     grid["cells"] = list(cells.values())
     write_json(root / "grid.json", grid)
 
@@ -72,8 +80,10 @@ def read_grid(root: Path, *, missing_ok: bool = False) -> dict[str, Any]:
         If the folder holds no run.
     """
     grid = read_json(root / "grid.json")
-    if isinstance(grid, dict):
+    if isinstance(grid, dict) and {"tasks", "methods", "cells"} <= set(grid):
         return grid
+    if grid is not None:
+        raise GridError(f"{root}/grid.json is damaged; move it away and run again")
     if not missing_ok:
         raise GridError(f"{root} holds no run; start one with: sleepshift run TASK --out {root}")
-    return {"tasks": {}, "cells": []}
+    return {"tasks": {}, "methods": {}, "cells": []}

@@ -13,7 +13,7 @@ from sleepshift.estimators.routing import route
 from sleepshift.protocol.fold import Fold
 from sleepshift.windows.windows import Windows
 
-__all__ = ["describe", "fit_arguments", "fit_key"]
+__all__ = ["describe", "fit_key", "target_roles"]
 
 #: Parameters that change how fast or how loudly something is fitted, not what comes out.
 NOT_IN_KEYS = frozenset({"device", "verbose", "n_jobs", "memory", "copy", "copy_X"})
@@ -46,23 +46,21 @@ def describe(value: Any) -> Any:
     raise TypeError(f"parameter {value!r} has no stable form; use plain values and estimators")
 
 
-def fit_arguments(estimator: Any, fold: Fold) -> dict[str, Any]:
-    """What an estimator's ``fit`` asks for of a fold's target, by MOABB's routing names.
-
-    An estimator whose `fit` does not name a role is not given it, and its key does not
-    depend on it: a source model is one artifact however many target groups there are.
-    """
+def target_roles(fold: Fold) -> dict[str, Any]:
+    """What a fold has of its target, by MOABB's routing names."""
     labeled = fold.target_labeled
-    return route(
-        estimator,
-        X_target_labeled=labeled,
-        y_target_labeled=None if labeled is None else labeled.y,
-        X_target_unlabeled=fold.target_unlabeled,
-    )
+    return {
+        "X_target_labeled": labeled,
+        "y_target_labeled": None if labeled is None else labeled.y,
+        "X_target_unlabeled": fold.target_unlabeled,
+    }
 
 
 def fit_key(estimator: Any, fold: Fold, needs: Mapping[str, str] | None = None) -> str:
     """Key of an estimator fitted on a fold.
+
+    It does not depend on roles that the estimator does not ask for: a source model is one
+    artifact however many target groups there are.
 
     Parameters
     ----------
@@ -74,7 +72,7 @@ def fit_key(estimator: Any, fold: Fold, needs: Mapping[str, str] | None = None) 
         Keys of its prerequisites, which may have seen more of the fold than it asks for.
     """
     data = {"source": fold.source.fingerprint}
-    for name, value in fit_arguments(estimator, fold).items():
+    for name, value in route(estimator, **target_roles(fold)).items():
         if isinstance(value, Windows):
             data[name] = value.fingerprint
     return digest([__version__, describe(estimator), data, dict(needs or {})])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from sleepshift.errors import TaskError
 from sleepshift.methods import Method, Settings
 from sleepshift.protocol.fold import Fold
 from sleepshift.protocol.task import Task, TrainingSection
-from sleepshift.runner.keys import fit_key
+from sleepshift.runner.keys import describe, fit_key
 from sleepshift.windows import Windows, open_store
 
-__all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "plan"]
+__all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "check_overrides", "plan"]
+
+
+# Parameters that make a method what it is, or belong to the grid.
+_FIXED = {"random_state", "data_seed", "device", "verbose", "channels", "domain", "trainable"}
+_FIXED |= {"base", "encoder", "estimator", "classifier", "steps"}
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ class CellJob:
 class GridCell:
     """One (task, fold, method, seed); several may share a job, and a skipped one has none.
 
-    `settings` says what the command line changed: rows of different settings do not belong
-    in one table.
+    `definition` is a hash of what the task asks, `settings` what the command line changed:
+    rows in which they differ do not belong in one table.
     """
 
     task: str
@@ -73,6 +79,7 @@ class GridCell:
     method: str
     seed: int
     revision: int
+    definition: str
     settings: str
     key: str | None
     skipped: str | None = None
@@ -117,8 +124,8 @@ def plan(
     TaskError
         If a fold, a setting or its value is unknown.
     """
+    check_overrides([data.task for data in tasks], methods, overrides or {})
     result = Plan()
-    used: set[str] = set()
     changed = {"data_seed": data_seed, **(overrides or {})}
     said = " ".join(f"{name}={value}" for name, value in sorted(changed.items()))
     for data in tasks:
@@ -126,15 +133,52 @@ def plan(
             settings, rest = _settings(data.task, seed, data_seed, device, dict(overrides or {}))
             for fold in _chosen(data, folds):
                 for method in methods:
-                    used |= _plan_cell(result, data, fold, method, settings, rest, said)
-    if overrides:
-        own = set(TrainingSection.model_fields)
-        if unknown := [name for name in overrides if name not in used | own]:
-            raise TaskError(
-                f"--set {unknown[0]}: no chosen method has it; settings of all are "
-                f"{', '.join(sorted(own))}"
-            )
+                    _plan_cell(result, data, fold, method, settings, rest, said)
     return result
+
+
+def check_overrides(
+    tasks: Sequence[Task], methods: Sequence[Method], overrides: Mapping[str, Any]
+) -> None:
+    """Refuse settings that no method has, or that would make a method another one.
+
+    Raises
+    ------
+    TaskError
+        Naming the setting.
+    """
+    for name in overrides:
+        if name.rpartition("__")[2] in _FIXED:
+            raise TaskError(f"--set {name}: it says what a method is or is given; it stays")
+    known = set(TrainingSection.model_fields)
+    for task in tasks:
+        settings, _ = _settings(task, 0, 0, "auto", dict(overrides))
+        for method in methods:
+            estimator = method.make(settings)
+            known |= {
+                p for path in estimator.get_params() for p in (path, path.rpartition("__")[2])
+            }
+            _override(estimator, overrides)
+            try:
+                describe(estimator)
+            except TypeError as error:
+                raise TaskError(f"--set: {error}") from None
+    if unknown := [name for name in overrides if name not in known]:
+        raise TaskError(
+            f"--set {unknown[0]}: no chosen method has it; settings of all are "
+            f"{', '.join(TrainingSection.model_fields)}"
+        )
+
+
+def _override(estimator: Any, overrides: Mapping[str, Any]) -> None:
+    """Set parameters by full path, or by last name wherever it occurs.
+
+    A base inside a fine-tuned method gets the same value as when it stands alone, so that
+    they stay one shared model.
+    """
+    for path in estimator.get_params():
+        for name in {path, path.rpartition("__")[2]} & set(overrides):
+            estimator.set_params(**{path: overrides[name]})
 
 
 def _chosen(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
@@ -145,7 +189,7 @@ def _chosen(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
     for wanted in folds:
         if wanted in names:
             chosen.append(data.folds[names.index(wanted)])
-        elif wanted.isdigit() and int(wanted) < len(names):
+        elif wanted.isdecimal() and int(wanted) < len(names):
             chosen.append(data.folds[int(wanted)])
         else:
             raise TaskError(f"{data.task.name} has no fold {wanted!r}; it has {', '.join(names)}")
@@ -164,16 +208,15 @@ def _settings(
     rest = {k: v for k, v in overrides.items() if k not in own}
     try:
         training = TrainingSection.model_validate(task.training.model_dump() | own)
-        spec = model_spec(training.model)
+        model_spec(training.model)
     except ValidationError as error:
         first = error.errors()[0]
         raise TaskError(f"--set {first['loc'][0]}: {first['msg']}") from None
     except ValueError as error:
         raise TaskError(str(error)) from None
-    channels = task.windows.views["student"][: spec.max_channels]
     settings = Settings(
         **training.model_dump(),
-        channels=channels,
+        channels=task.windows.views["student"],
         random_state=seed,
         data_seed=data_seed,
         device=device,
@@ -189,16 +232,24 @@ def _plan_cell(
     settings: Settings,
     overrides: dict[str, Any],
     said: str,
-) -> set[str]:
-    """Add one grid cell and its jobs; return the overrides it took."""
+) -> None:
+    """Add one grid cell and its jobs."""
     task = data.task
-    cell = (task.name, fold.name, method.name, settings.random_state, task.revision, said)
+    cell = partial(
+        GridCell,
+        task=task.name,
+        fold=fold.name,
+        method=method.name,
+        seed=settings.random_state,
+        revision=task.revision,
+        definition=task.definition,
+        settings=said,
+    )
     if reason := method.skip_reason(fold, settings):
-        result.grid.append(GridCell(*cell, key=None, skipped=reason))
-        return set()
+        result.grid.append(cell(key=None, skipped=reason))
+        return
     estimator = method.make(settings)
-    taken = {k: v for k, v in overrides.items() if k in estimator.get_params()}
-    estimator.set_params(**taken)
+    _override(estimator, overrides)
     name = f"{task.name} · {fold.name} · {method.name}"
     needs = _plan_needs(result, estimator, fold, name)
     artifact = fit_key(estimator, fold, needs)
@@ -208,8 +259,7 @@ def _plan_cell(
     key = digest([artifact, fold.test.fingerprint, task.windows.scheme])
     stored = artifact if artifact in result.fits else None
     result.cells.setdefault(key, CellJob(key, name, estimator, fold, data, needs, stored))
-    result.grid.append(GridCell(*cell, key=key))
-    return set(taken)
+    result.grid.append(cell(key=key))
 
 
 def _plan_needs(result: Plan, estimator: Any, fold: Fold, name: str) -> dict[str, str]:

@@ -76,6 +76,11 @@ def cut_recording(dataset: Dataset, recording: Recording, recipe: Recipe) -> Cut
         sleep, another rate than the task's, or a channel without any finite value.
     """
     source = dataset.read(recording, recipe.channels)
+    if recipe.channels is not None and tuple(source.ch_names) != tuple(recipe.channels):
+        raise DataError(
+            f"{recording}: asked for {', '.join(recipe.channels)}, the dataset read "
+            f"{', '.join(source.ch_names)}; channels come by name, in the order asked for"
+        )
     if isinstance(source, LabelledWindows):
         windows = _check_rate(source, recipe, recording)
     else:

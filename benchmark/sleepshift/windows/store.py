@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ import pandas as pd
 
 from sleepshift import __version__
 from sleepshift.atomic import new_folder, read_json, write_json
-from sleepshift.datasets.base import Dataset, Recording
+from sleepshift.datasets.base import Dataset, LabelledWindows, Recording
 from sleepshift.digest import FileHashes, digest
 from sleepshift.errors import DataError
 from sleepshift.stages import get_scheme
@@ -79,7 +80,12 @@ def prepare(
     hashes = FileHashes(root / "file-hashes.json")
     sources = [_source(recording, hashes) for recording in recordings]
     path = root / digest(
-        [FORMAT, dataset.info.name, dataset.params(), dataset.scheme, recipe.plain(), sources]
+        [
+            FORMAT,
+            [dataset.info.name, dataset.version, dataset.params(), dataset.scheme],
+            recipe.plain(),
+            sources,
+        ]
     )
     if not path.exists():
         with new_folder(path) as folder:
@@ -115,9 +121,14 @@ def _cut_all(
     skip_bad: bool,
     advance: Advance | None,
 ) -> Iterable[tuple[Recording, CutRecording]]:
+    first = ""
     for done, recording in enumerate(recordings, start=1):
         try:
             cut = cut_recording(dataset, recording, recipe)
+            layout = _in_words(cut.windows)
+            first = first or layout
+            if layout != first:
+                raise DataError(f"{recording} has {layout}, the recordings before it {first}")
         except DataError as error:
             if not skip_bad:
                 raise
@@ -126,6 +137,11 @@ def _cut_all(
             yield recording, cut
         if advance is not None:
             advance(str(recording), done, len(recordings))
+
+
+def _in_words(windows: LabelledWindows) -> str:
+    rate = "features" if windows.sfreq is None else f"samples at {windows.sfreq:g} Hz"
+    return f"windows of {windows.x.shape[2]} {rate} of {', '.join(windows.ch_names)}"
 
 
 def _pack(
@@ -144,16 +160,13 @@ def _pack(
     with (folder / "signals.npy").open("wb+") as stream:
         for recording, cut in _cut_all(dataset, recipe, recordings, skipped, skip_bad, advance):
             windows = cut.windows
-            own = {
-                "ch_names": list(windows.ch_names),
-                "sfreq": windows.sfreq,
-                "n_times": windows.x.shape[2],
-            }
             if not layout:
-                layout = own
+                layout = {
+                    "ch_names": list(windows.ch_names),
+                    "sfreq": windows.sfreq,
+                    "n_times": windows.x.shape[2],
+                }
                 _write_header(stream, 0, layout)
-            elif own != layout:
-                raise DataError(f"{recording}: {own} differs from the recordings before: {layout}")
             stream.write(windows.x.tobytes())
             labels.append(windows.y)
             frames.append(_frame(recording, cut))
@@ -214,10 +227,19 @@ def _write_header(stream: BinaryIO, n_windows: int, layout: dict[str, Any]) -> N
 
 
 def library_versions() -> dict[str, str]:
-    """Versions that decide what a store or a result holds."""
-    names = ("braindecode", "mne", "moabb", "numpy", "pandas", "scikit-learn", "skorch", "torch")
-    found = {"python": platform.python_version(), "sleepshift": __version__}
+    """Versions that decide what a store or a result holds, this package's code included."""
+    names = ("braindecode", "mne", "numpy", "pandas", "scikit-learn", "skorch", "torch")
+    found = {"python": platform.python_version(), "sleepshift": f"{__version__}+{_code()}"}
     return found | {name: version(name) for name in names}
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Hash of the rooms that results come out of, so that rows of other code can be told."""
+    package = Path(__file__).parents[1]
+    rooms = ("datasets", "estimators", "methods", "models", "protocol", "windows")
+    files = sorted(file for room in rooms for file in (package / room).glob("*.py"))
+    return digest([[file.name, file.read_text(encoding="utf-8")] for file in files], 8)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

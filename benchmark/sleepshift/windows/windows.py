@@ -123,33 +123,9 @@ class Windows(Dataset):
         ValueError
             If the recordings differ in channels or rate.
         """
-        frames, parts = [], []
-        info = _mne_info(concat.datasets[0])
-        for dataset in concat.datasets:
-            other = _mne_info(dataset)
-            if other["sfreq"] != info["sfreq"] or set(other["ch_names"]) != set(info["ch_names"]):
-                raise ValueError("recordings of different channels or rates cannot be joined")
-            order = [other["ch_names"].index(name) for name in info["ch_names"]]
-            own = dataset.metadata.reset_index(drop=True)
-            frame = pd.DataFrame({"target": own["target"].to_numpy()})
-            frame["onset"] = own["i_start_in_trial"].to_numpy() / info["sfreq"]
-            description = {} if dataset.description is None else dataset.description
-            for column, value in description.items():
-                if column not in frame:
-                    frame["session" if column == "recording" else column] = value
-            frames.append(frame)
-            parts.append(np.stack([dataset[i][0] for i in range(len(dataset))])[:, order])
-        metadata = pd.concat(frames, ignore_index=True)
-        for column in {"subject", "session"} & set(metadata.columns):
-            metadata[column] = metadata[column].astype(str)
-        return cls.from_arrays(
-            np.concatenate(parts),
-            metadata.pop("target").to_numpy(),
-            metadata=metadata,
-            ch_names=info["ch_names"],
-            sfreq=info["sfreq"],
-            scheme=scheme,
-        )
+        from sleepshift.windows.braindecode import from_braindecode
+
+        return from_braindecode(concat, scheme)
 
     def to_braindecode(self) -> Any:
         """Copy to a Braindecode `BaseConcatDataset`, one windows dataset per recording.
@@ -159,28 +135,9 @@ class Windows(Dataset):
         ValueError
             If the last axis holds features: MNE knows no such windows.
         """
-        import mne
-        from braindecode.datasets import BaseConcatDataset, WindowsDataset
+        from sleepshift.windows.braindecode import to_braindecode
 
-        if self.sfreq is None:
-            raise ValueError("windows of features have no MNE form; only raw windows do")
-        info = mne.create_info(list(self.ch_names), self.sfreq, "eeg")
-        metadata = self.metadata
-        keys = [c for c in ("subject", "session") if c in metadata]
-        groups = metadata.groupby(keys, sort=False).indices if keys else {(): range(len(self))}
-        datasets = []
-        for key, rows in groups.items():
-            part = self[np.asarray(rows)]
-            onset = part.metadata.get("onset", pd.Series(np.zeros(len(part)))).fillna(0)
-            start = np.rint(onset.to_numpy() * self.sfreq).astype(int)
-            frame = pd.DataFrame({"i_window_in_trial": np.arange(len(part))})
-            frame["i_start_in_trial"] = start
-            frame["i_stop_in_trial"] = start + self.shape[2]
-            frame["target"] = part.y if part.has_labels else -1
-            epochs = mne.EpochsArray(np.asarray(part), info, metadata=frame, verbose="error")
-            names = key if isinstance(key, tuple) else (key,)
-            datasets.append(WindowsDataset(epochs, dict(zip(keys, names, strict=True))))
-        return BaseConcatDataset(datasets)
+        return to_braindecode(self)
 
     # ------------------------------------------------------------------ what they are
 
@@ -266,7 +223,10 @@ class Windows(Dataset):
     @property
     def fingerprint(self) -> str:
         """Hash of what these windows hold: content, rows, channels, labels or none."""
-        content = self.name or digest_array(np.asarray(self._signals))
+        content: Any = self.name
+        if content is None:  # a store's name covers all of this
+            people = self._frame.to_json(orient="split", double_precision=15)
+            content = [digest_array(np.asarray(self._signals)), people, self.sfreq]
         labels = None if self._labels is None else digest_array(self._labels)
         return digest([content, digest_array(self.rows), self.ch_names, labels, self.scheme])
 
@@ -413,8 +373,3 @@ class Windows(Dataset):
         else:
             y = torch.from_numpy(self._labels[positions].astype(np.int64))
         return x, y, torch.from_numpy(positions)
-
-
-def _mne_info(dataset: Any) -> Any:
-    """Channels and rate of a Braindecode windows dataset, lazy or not."""
-    return (dataset.raw if hasattr(dataset, "raw") else dataset.windows).info

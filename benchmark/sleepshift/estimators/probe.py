@@ -1,0 +1,78 @@
+"""`LinearProbe`: a linear classifier on the features of a frozen encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sleepshift.estimators.domains import DelegatingClassifier
+from sleepshift.estimators.inputs import labels_of
+from sleepshift.estimators.routing import fit_routed
+
+__all__ = ["LinearProbe"]
+
+
+class LinearProbe(DelegatingClassifier):
+    """A linear classifier on the features of a frozen encoder.
+
+    Parameters
+    ----------
+    encoder : transformer
+        Learns from the source windows, without their labels if it is self-supervised; it
+        is cloned and fitted, unless it comes fitted in a `FrozenEstimator`.
+    classifier : classifier or None
+        Learns from the features of the labelled target windows, or of (X, y) where there
+        are none; None is standardisation and logistic regression.
+
+    Attributes
+    ----------
+    encoder_, classifier_ : fitted
+    classes_ : ndarray
+    """
+
+    __metadata_request__fit = {"X_target_unlabeled": True}
+
+    def __init__(self, encoder: Any, classifier: Any = None) -> None:
+        self.encoder = encoder
+        self.classifier = classifier
+
+    def prerequisites(self) -> dict[str, Any]:
+        """Estimators to fit first, by parameter name."""
+        return {} if isinstance(self.encoder, FrozenEstimator) else {"encoder": self.encoder}
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_target_labeled: Any = None,
+        y_target_labeled: Any = None,
+        X_target_unlabeled: Any = None,
+    ) -> LinearProbe:
+        """Fit the encoder on the signals, then the classifier on labelled features."""
+        self.encoder_ = self.encoder
+        if not isinstance(self.encoder, FrozenEstimator):
+            self.encoder_ = fit_routed(
+                clone(self.encoder), X, y, X_target_unlabeled=X_target_unlabeled
+            )
+        if X_target_labeled is not None:
+            X, y = X_target_labeled, y_target_labeled
+        y = labels_of(X, y)
+        default = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        classifier = default if self.classifier is None else clone(self.classifier)
+        self.classifier_ = classifier.fit(self._inputs(X), y)
+        return self
+
+    def _inputs(self, X: Any) -> np.ndarray:
+        return self.encoder_.transform(X)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of the encoder's parameters."""
+        return self.encoder_.n_parameters_
