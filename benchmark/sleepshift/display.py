@@ -119,13 +119,8 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
         primary = facts["scoring"]["primary"]
         label = " (simulated data)" if facts["simulated"] else ""
         groups = list(dict.fromkeys(of_task["group"]))
-        shown = Table(
-            title=f"{name}{label}: {primary} [95 % interval], kappa",
-            title_justify="left",
-            header_style="bold",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-        )
+        console.print(f"{name}{label}: {primary} [95 % interval over people], kappa")
+        shown = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         shown.add_column("method", no_wrap=True)
         for group in groups:
             n_people = int(of_task.loc[of_task["group"] == group, "n_people"].max())
@@ -144,6 +139,6 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
                 cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
                 cells.append(_short(row["kappa"]))
             shown.add_row(str(method), *cells)
-        if (of_task["flag"] != "").any():
-            shown.caption = "* below a feature floor that learned from no more labels"
         console.print(shown)
+        if (of_task["flag"] != "").any():
+            console.print("* below a feature floor that learned from no more labels")
