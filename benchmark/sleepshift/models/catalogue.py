@@ -72,7 +72,8 @@ MODELS: dict[str, ModelSpec] = {
             "blanco2020",
             _BRAINDECODE + "SleepStagerBlanco2020",
             "signal",
-            "seven grouped convolutions (Blanco 2020)",
+            "seven grouped convolutions (Blanco 2020); without model_params={'apply_batch_norm': "
+            "True} it takes hundreds of passes",
             adapt=_blanco_groups,
         ),
         ModelSpec(
