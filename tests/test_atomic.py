@@ -125,3 +125,23 @@ def test_readers_never_see_half_a_file(tmp_path):
             assert len(set(text)) == 1
             time.sleep(0.002)
     assert writer.returncode == 0
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path) -> None:
+    import os
+    import socket
+
+    host = socket.gethostname()
+    gone = tmp_path / f".tmp-999999999-{host}-~x"
+    kept = [
+        tmp_path / f".tmp-{os.getpid()}-{host}-~x",
+        tmp_path / f".tmp-999999999-{host}-2-~x",
+        tmp_path / f".tmp-{10**40}-{host}-~x",
+        tmp_path / "other",
+    ]
+    for folder in (gone, *kept):
+        folder.mkdir()
+    with new_folder(tmp_path / "new"):
+        pass
+    assert not gone.exists()
+    assert all(folder.exists() for folder in kept)

@@ -35,7 +35,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
-    mine = f"{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-"
+    mine = f"{_TEMPORARY}{os.getpid()}-{socket.gethostname()}-~"
     temporary = Path(tempfile.mkdtemp(prefix=mine, dir=path.parent))
     try:
         yield temporary
@@ -51,10 +51,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def _sweep(parent: Path) -> None:
     """Remove what processes of this machine left behind when they were killed."""
-    mine = f"{_TEMPORARY}{socket.gethostname()}-"
-    for folder in parent.glob(f"{mine}*"):
-        pid = folder.name.removeprefix(mine).split("-")[0]
-        if pid.isdecimal() and not _alive(int(pid)):
+    for folder in parent.glob(f"{_TEMPORARY}*-{socket.gethostname()}-~*"):
+        pid, _, rest = folder.name.removeprefix(_TEMPORARY).partition("-")
+        ours = rest.startswith(f"{socket.gethostname()}-~")
+        if ours and pid.isdecimal() and not _alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -63,7 +63,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except (OSError, OverflowError):
         return True
     return True
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from sleepshift.display import (
     catalogue,
@@ -92,13 +93,14 @@ def run(
         f"{len(outcome.fitted)} shared models fitted, {len(outcome.failed)} failed"
     )
     for cell in {(c.method, c.skipped) for c in plan.grid if c.skipped}:
-        console.print(f"skipped {cell[0]}: {cell[1]}")
+        console.print(escape(f"skipped {cell[0]}: {cell[1]}"))
     for key, reason in outcome.failed.items():
-        console.print(f"[red]failed[/red] {reason}  (traceback: {out}/failures/{key}.json)")
+        where = f"(traceback: {out}/failures/{key}.json)"
+        console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
     try:
         _report(out, out / "leaderboard", list(manifests), partial=True, mixed=True)
     except GridError as error:  # nothing was scored, and why has been said
-        console.print(f"[yellow]{error}[/yellow]")
+        console.print(escape(str(error)), style="yellow")
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -134,7 +136,7 @@ def _report(runs: Path, out: Path, tasks: list[str] | None, *, partial: bool, mi
     manifest = read_report(out)[1]
     print_leaderboard(table, manifest["tasks"])
     for note in manifest["notes"]:
-        console.print(f"[yellow]{note}[/yellow]")
+        console.print(escape(note), style="yellow")
     console.print(f"report: {out / 'leaderboard.md'}  picture: {out / 'leaderboard.png'}")
 
 
@@ -288,8 +290,6 @@ def main() -> None:
     try:
         app()
     except (SleepShiftError, OSError) as error:
-        from rich.markup import escape
-
         text = " ".join(str(error).split())
         console_error.print(f"[red]error:[/red] {escape(text)}", soft_wrap=True)
         sys.exit(2)

@@ -38,7 +38,7 @@ def catalogue(entries: Sequence[tuple[str, str, str]]) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     for name, what, facts in entries:
-        table.add_row(name, f"{what}\n[dim]{escape(facts)}[/dim]")
+        table.add_row(name, f"{escape(what)}\n[dim]{escape(facts)}[/dim]")
     console.print(table)
 
 
@@ -87,7 +87,7 @@ def running(n_jobs: int) -> Iterator[Report]:
             nonlocal cells
             bars.update(passes, visible=False)
             if event == "failed":
-                console.print(f"[red]failed[/red] {name}")
+                console.print(f"[red]failed[/red] {escape(name)}")
             if event == "start":
                 bars.update(jobs, note=name)
             elif event == "cell":

@@ -15,7 +15,7 @@ TASKS = {
         "title": "A task",
         "simulated": True,
         "pool_folds": False,
-        "transductive": True,
+        "transductive": ["old"],
         "scheme": "aasm5",
         "scoring": {"scheme": "aasm5", "primary": "kappa"},
         "skipped_recordings": [{"recording": "x.edf", "reason": "x.edf: too short"}],
@@ -145,3 +145,26 @@ def test_markdown_lists_what_was_left_out_and_says_simulated() -> None:
     assert "rp-linear: skipped: no order" in text
     assert "x.edf: too short" in text
     assert "(simulated data)" in text
+
+
+def test_markdown_says_who_learned_from_the_test_peoples_signals_and_where() -> None:
+    frame = pd.concat([_frame({"rp-linear": 0.7}), _frame({"rp-linear": 0.6}).assign(fold="new")])
+    table = leaderboard(frame, TASKS, FACTS)
+    old, new = to_markdown(table, frame, TASKS, FACTS, []).split("## A task: new")
+    assert "(their labels stay withheld): rp-linear." in old
+    assert "withheld" not in new
+    alone = _frame({"source-only": 0.7})
+    text = to_markdown(leaderboard(alone, TASKS, FACTS), alone, TASKS, FACTS, [])
+    assert "withheld" not in text
+
+
+def test_people_with_one_scored_stage_count_in_accuracy_alone() -> None:
+    frame = _frame({"source-only": 0.8})
+    one = person_figures(np.diag([30, 0, 0, 0, 0]), "aasm5", "aasm5")
+    for name, value in one.items():
+        frame.loc[frame["subject"] == "5", name] = value
+    row = leaderboard(frame, TASKS, FACTS).iloc[0]
+    others = frame[frame["subject"] != "5"]
+    assert row["macro_f1"] == pytest.approx(others["macro_f1"].mean())
+    assert row["accuracy"] == pytest.approx(frame["accuracy"].mean())
+    assert (row["n_people"], row["n_one_stage"]) == (6, 1)

@@ -355,14 +355,17 @@ def test_folds_are_the_same_however_often_they_are_made(toy):
         assert a.test.fingerprint == b.test.fingerprint
 
 
-def test_equal_rows_of_different_stores_are_not_transductive(toy):
+def test_a_fold_that_claims_to_be_transductive_must_be(toy):
     from dataclasses import replace
 
     task, path = toy
     fold = task.folds(open_store(path))[0]
-    other = Windows.from_arrays(np.zeros((len(open_store(path)), 1, 3000)))
-    twin = replace(fold, target_unlabeled=other[fold.test.rows])
-    assert not twin.transductive
+    replace(fold, target_unlabeled=fold.test, transductive=True).audit()
+    others = Windows.from_arrays(np.zeros((len(open_store(path)), 1, 3000)))
+    strangers = (fold.source.without_labels(), others[fold.test.rows].without_labels(), None)
+    for unlabeled in strangers:
+        with pytest.raises(LeakageError, match="not the test people's own"):
+            replace(fold, target_unlabeled=unlabeled, transductive=True).audit()
 
 
 def test_a_fold_whose_test_labels_can_be_read_is_refused(toy):

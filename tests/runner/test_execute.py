@@ -250,3 +250,21 @@ def test_every_network_comes_back_from_the_store_as_it_was(model, tmp_path) -> N
     assert store.has_artifact("key")
     again = store.load_artifact("key", stager)
     assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+@pytest.mark.parametrize("name", ["bandpower", "logisticregression", "base__model"])
+def test_a_step_cannot_be_replaced_by_a_setting(grid, name) -> None:
+    with pytest.raises(TaskError, match="it stays"):
+        grid.plan(["features-logreg", "finetune-head"], overrides={name: "passthrough"})
+
+
+def test_rows_name_the_code_that_fitted_their_model(grid, monkeypatch) -> None:
+    plan = grid.plan(["source-only"], folds=["one"])
+    runner.execute(plan, grid.store)
+    (cell,) = plan.cells
+    (grid.out / "cells" / cell / "manifest.json").unlink()
+    monkeypatch.setattr("sleepshift.windows.store._code", lambda: "new")
+    runner.execute(plan, grid.store)
+    versions = grid.store.read_cell(cell)[1]["versions"]["sleepshift"].split(",")
+    assert len(versions) == 2
+    assert versions[0].endswith("+new")

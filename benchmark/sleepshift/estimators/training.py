@@ -54,7 +54,8 @@ def check_device(device: str) -> None:
     known = device == "auto" or (kind in there and (not number or number.isdecimal()))
     if not known:
         raise TaskError(f"--device {device}: use auto, cpu, cuda, cuda:N or mps")
-    if not there.get(kind, True):
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if not there.get(kind, True) or (number and int(number) >= count):
         raise TaskError(f"--device {device}: there is none on this machine; use auto or cpu")
 
 

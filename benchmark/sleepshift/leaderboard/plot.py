@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sleepshift.leaderboard.table import per_person
+
 __all__ = ["plot_leaderboard"]
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
@@ -70,7 +72,7 @@ def _panel(
     jitter = np.random.default_rng(0)
     for height, row in enumerate(part.iloc[::-1].to_dict("records")):
         colour = colours[row["method"]]
-        people = rows[rows["method"] == row["method"]].groupby("subject")[primary].mean()
+        people = per_person(rows[rows["method"] == row["method"]])[primary].dropna()
         spread = height + jitter.uniform(-0.16, 0.16, len(people))
         axis.plot(people, spread, "o", color=colour, alpha=0.35, markersize=3.5, markeredgewidth=0)
         axis.plot([row[f"{primary}_low"], row[f"{primary}_high"]], [height] * 2, color=colour, lw=2)

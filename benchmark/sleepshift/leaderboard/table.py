@@ -125,19 +125,28 @@ def leaderboard(
     return pd.concat(ranked, ignore_index=True)
 
 
-def _summary(part: pd.DataFrame) -> dict[str, Any]:
+def per_person(part: pd.DataFrame) -> pd.DataFrame:
+    """Figures of each person, seeds averaged, from rows of one method.
+
+    Of a person scored to have one stage, macro F1 and kappa say little: a perfect prediction
+    has no kappa, and a single error halves macro F1. They are NaN for every method alike.
+    """
     figures = [*METRICS, "nll", *[c for c in part if c.startswith("f1_")]]
     people = part.groupby("subject", sort=False)[figures].mean()
-    # Of a person scored to have one stage, these two say little: a perfect prediction has no
-    # kappa, and a single error halves macro F1. They are left out for every method alike.
     one_stage = part.groupby("subject", sort=False)["n_stages"].max() < 2
     people.loc[one_stage, ["macro_f1", "kappa"]] = np.nan
+    return people
+
+
+def _summary(part: pd.DataFrame) -> dict[str, Any]:
+    people = per_person(part)
+    one_stage = part.groupby("subject", sort=False)["n_stages"].max() < 2
     row: dict[str, Any] = {"n_people": len(people), "n_one_stage": int(one_stage.sum())}
     row["n_seeds"] = part["seed"].nunique()
     for name in METRICS:
         low, high = bootstrap_interval(people[name].to_numpy(dtype=float))
         row |= {name: people[name].mean(), f"{name}_low": low, f"{name}_high": high}
-    row |= {name: people[name].mean() for name in figures if name not in METRICS}
+    row |= {name: people[name].mean() for name in people if name not in METRICS}
     fits = part.drop_duplicates(["fold", "seed"])
     row["fit_seconds"] = fits["fit_seconds"].mean()
     row["n_parameters"] = part["n_parameters"].iloc[0]
@@ -191,11 +200,13 @@ def to_markdown(
             parts.append(
                 f"{one_stage} of them with one scored stage only: not in macro F1 and kappa."
             )
-        if facts["transductive"]:
+        adapted = [m for m in part["method"] if methods[m]["unlabeled"]]
+        if adapted and (
+            group in facts["transductive"] or (facts["pool_folds"] and facts["transductive"])
+        ):
             parts.append(
-                "Methods that learn from unlabelled target signals learned from the test "
-                "people's own (their labels stay withheld): "
-                f"{', '.join(m for m in part['method'] if methods[m]['unlabeled'])}."
+                "Learned from the test people's own unlabelled signals (their labels stay "
+                f"withheld): {', '.join(adapted)}."
             )
         parts.append(_markdown_table(part))
     parts += _left_out(frame, tasks)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sleepshift.errors import LeakageError
 from sleepshift.windows.audit import audit_split
 from sleepshift.windows.windows import Windows
@@ -50,6 +52,13 @@ class Fold:
         for part in (self.test, self.target_unlabeled):
             if part is not None and part.has_labels:
                 raise LeakageError(f"fold {self.name}: test labels can be read")
+        own = self.target_unlabeled
+        if self.transductive and (
+            own is None
+            or not own.shares_store(self.test)
+            or not np.array_equal(own.rows, self.test.rows)
+        ):
+            raise LeakageError(f"fold {self.name}: not the test people's own signals")
         parts = {"source": self.source, "test": self.test}
         if self.target_labeled is not None:
             parts["target_labeled"] = self.target_labeled

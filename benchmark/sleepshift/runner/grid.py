@@ -51,7 +51,7 @@ def record_grid(
             "dataset": task.dataset.name,
             "scheme": task.windows.scheme,
             "pool_folds": task.protocol.pool_folds,
-            "transductive": any(fold.transductive for fold in data.folds),
+            "transductive": [fold.name for fold in data.folds if fold.transductive],
             "scoring": task.scoring.model_dump(),
             "training": task.training.model_dump(),
             "windows": data.windows.name,

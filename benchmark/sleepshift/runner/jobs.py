@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def run_fit(job: FitJob, plan: Plan, store: ArtifactStore) -> None:
         "needs": job.needs,
         "fit_seconds": time.perf_counter() - start + _seconds_of(job.needs, store),
         "device": resolve_device(getattr(job.estimator, "device", "cpu")),
-        "versions": library_versions(),
+        "versions": _versions(job.needs.values(), store),
     }
     store.save_artifact(job.key, fitted, facts)
 
@@ -64,7 +65,7 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
         "n_parameters": _n_parameters(fitted),
         "scheme": job.data.task.windows.scheme,
         "windows": job.data.windows.name,
-        "versions": library_versions(),
+        "versions": _versions([*job.needs.values(), *filter(None, [job.artifact])], store),
     }
     predictions = {
         "row": job.fold.test.rows,
@@ -87,6 +88,13 @@ def _fit(job: FitJob | CellJob, plan: Plan, store: ArtifactStore) -> Any:
 def _seconds_of(needs: dict[str, str], store: ArtifactStore) -> float:
     """What the prerequisites took, theirs included: a method is not cheaper for sharing them."""
     return sum(store.artifact_facts(key)["fit_seconds"] for key in needs.values())
+
+
+def _versions(artifacts: Iterable[str], store: ArtifactStore) -> dict[str, str]:
+    """Versions at work now, and those that made the artifacts where they differ."""
+    now = library_versions()
+    made = [store.artifact_facts(key)["versions"] for key in artifacts]
+    return {name: ",".join(dict.fromkeys([now[name], *(m[name] for m in made)])) for name in now}
 
 
 def _n_parameters(fitted: Any) -> int | None:

@@ -148,13 +148,16 @@ def check_overrides(
         Naming the setting.
     """
     for name in overrides:
-        if name.rpartition("__")[2] in _FIXED:
+        if name.rpartition("__")[2] in _FIXED or name.endswith("__model"):
             raise TaskError(f"--set {name}: it says what a method is or is given; it stays")
     known = set(TrainingSection.model_fields)
     for task in tasks:
         settings, _ = _settings(task, 0, 0, "auto", dict(overrides))
         for method in methods:
             estimator = method.make(settings)
+            steps = [p for p, v in estimator.get_params().items() if hasattr(v, "get_params")]
+            if changed := set(overrides) & {n for p in steps for n in (p, p.rpartition("__")[2])}:
+                raise TaskError(f"--set {changed.pop()}: it says what a method is; it stays")
             known |= {
                 p for path in estimator.get_params() for p in (path, path.rpartition("__")[2])
             }

@@ -237,8 +237,9 @@ def library_versions() -> dict[str, str]:
 def _code() -> str:
     """Hash of the rooms that results come out of, so that rows of other code can be told."""
     package = Path(__file__).parents[1]
-    rooms = ("datasets", "estimators", "methods", "models", "protocol", "windows")
+    rooms = ("datasets", "estimators", "methods", "models", "protocol", "runner", "windows")
     files = sorted(file for room in rooms for file in (package / room).glob("*.py"))
+    files.append(package / "stages.py")
     return digest([[file.name, file.read_text(encoding="utf-8")] for file in files], 8)
 
 
