@@ -20,7 +20,7 @@ from sleepshift.display import (
     running,
     table,
 )
-from sleepshift.errors import GridError, SleepShiftError
+from sleepshift.errors import GridError, SleepShiftError, one_line
 
 app = typer.Typer(
     add_completion=False,
@@ -290,7 +290,7 @@ def main() -> None:
     try:
         app()
     except (SleepShiftError, OSError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         console_error.print(f"[red]error:[/red] {escape(text)}", soft_wrap=True)
         sys.exit(2)
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def one_line(error: BaseException, limit: int | None = None) -> str:
+    """Another library's error in one line, its name where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
 class SleepShiftError(Exception):
     """Something the user can mend; the command line prints it and exits with code 2."""
 

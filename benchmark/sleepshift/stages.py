@@ -13,7 +13,11 @@ import numpy as np
 
 from sleepshift.errors import TaskError
 
-__all__ = ["SCHEMES", "Scheme", "convert", "get_scheme", "merge_map"]
+__all__ = ["SCHEMES", "WINDOW_SECONDS", "Scheme", "convert", "get_scheme", "merge_map"]
+
+
+#: A window is what scorers look at: 30 s with one stage.
+WINDOW_SECONDS = 30
 
 
 @dataclass(frozen=True)

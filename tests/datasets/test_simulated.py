@@ -14,10 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sleepshift.datasets import make_dataset
-from sleepshift.datasets.hypnograms import WINDOW_SECONDS
 from sleepshift.datasets.physiology import CHANNELS
 from sleepshift.datasets.simulated import STAGE_TEXTS, Simulated, simulate_night, stage_bouts
 from sleepshift.errors import DataError, TaskError
+from sleepshift.stages import WINDOW_SECONDS
 
 EEG = ["EEG Fpz-Cz", "EEG Pz-Oz"]
 EAR = ["EAR left", "EAR right"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepshift.errors import DataError
+from sleepshift.errors import DataError, one_line
 
 __all__ = [
     "ADVICE",
@@ -86,7 +86,7 @@ def read_header(path: Path) -> EdfHeader:
         if not 0 <= seconds < math.inf or fixed[192:197] == "EDF+D":
             raise ValueError("its records do not follow each other")
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path.name} is no readable EDF file ({reason}); {ADVICE}") from error
     held = (size - header.n_bytes) / (2 * sum(header.n_samples))
     if n_records != held:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sleepshift.atomic import new_folder
-from sleepshift.datasets.hypnograms import WINDOW_SECONDS
 from sleepshift.datasets.physiology import SFREQ, Night
 from sleepshift.datasets.simulated import STAGE_TEXTS, simulate_night, stage_bouts
 from sleepshift.datasets.sleep_edf import cassette_people
 from sleepshift.datasets.waveforms import named_stream
 from sleepshift.errors import SleepShiftError
+from sleepshift.stages import WINDOW_SECONDS
 
 if TYPE_CHECKING:
     import edfio

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sleepshift.stages import WINDOW_SECONDS
+
 __all__ = [
     "AGE_BANDS",
-    "WINDOW_SECONDS",
     "blur_stages",
     "main_sleep",
     "simulate_stages",
@@ -26,7 +27,6 @@ __all__ = [
     "transition_statistics",
 ]
 
-WINDOW_SECONDS = 30
 
 #: Age bands (from, below, in years) of the committed matrices.
 AGE_BANDS: tuple[tuple[float, float], ...] = ((0, 42), (42, 63), (63, 80), (80, 120))

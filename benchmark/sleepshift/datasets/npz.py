@@ -13,11 +13,9 @@ from sleepshift.datasets.base import Dataset, DatasetInfo, LabelledWindows, Reco
 from sleepshift.datasets.npz_files import open_arrays
 from sleepshift.datasets.participants import read_participants
 from sleepshift.errors import DataError, TaskError
-from sleepshift.stages import get_scheme
+from sleepshift.stages import WINDOW_SECONDS, get_scheme
 
 __all__ = ["NpzFolder"]
-
-_WINDOW_SECONDS = 30.0
 
 
 class NpzFolder(Dataset):
@@ -260,7 +258,7 @@ class NpzFolder(Dataset):
             sfreq = float(fs.item())
         if sfreq is None:
             raise DataError(f"{path.name} has no fs; state sfreq in Hz, or kind='features'")
-        if not math.isclose(n_times, _WINDOW_SECONDS * sfreq):
+        if not math.isclose(n_times, WINDOW_SECONDS * sfreq):
             raise DataError(
                 f"{path.name}: windows of {n_times} samples at {sfreq:g} Hz last "
                 f"{n_times / sfreq:g} s, not 30; correct fs, or state the right layout"
@@ -271,7 +269,7 @@ class NpzFolder(Dataset):
         self, arrays: dict[str, np.ndarray], n_windows: int, path: Path
     ) -> np.ndarray | None:
         """Seconds from the start of the recording, from whatever the file has to say of it."""
-        for key, seconds in (("onset_s", 1.0), ("window", _WINDOW_SECONDS)):
+        for key, seconds in (("onset_s", 1.0), ("window", float(WINDOW_SECONDS))):
             if key in arrays:
                 place = arrays[key]
                 if place.shape != (n_windows,) or place.dtype.kind not in "fiu":
@@ -282,7 +280,7 @@ class NpzFolder(Dataset):
                 if not np.isfinite(onset).all() or len(np.unique(onset)) < n_windows:
                     raise DataError(f"{path.name}: {key} must differ from window to window")
                 return onset
-        return np.arange(n_windows) * _WINDOW_SECONDS if self.ordered else None
+        return np.arange(n_windows) * float(WINDOW_SECONDS) if self.ordered else None
 
 
 def _one_person_each(folder: Path, names: set[str]) -> list[Recording]:

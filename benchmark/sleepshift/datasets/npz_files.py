@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from sleepshift.errors import DataError
+from sleepshift.errors import DataError, one_line
 
 __all__ = ["MAX_BYTES", "open_arrays"]
 
@@ -81,7 +81,7 @@ def open_arrays(
             names = [name for name in (*required, *optional) if f"{name}.npy" in there]
             return {name: _load(archive, name, path) for name in names}
     except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise DataError(
             f"{path.name} is no readable .npz ({reason}); write it again with numpy.savez, "
             "or leave it out with --skip-bad"

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from sleepshift.datasets.base import Recording
-from sleepshift.errors import DataError
+from sleepshift.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {needs}") from None
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path} cannot be read ({reason}); {needs}") from error
     table.columns = [str(column).strip() for column in table.columns]
     if missing := [column for column in ("file", "subject") if column not in table]:

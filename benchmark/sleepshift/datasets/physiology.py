@@ -40,7 +40,7 @@ import numpy as np
 
 from sleepshift.datasets import graphoelements
 from sleepshift.datasets.heart import beat_times, electrocardiogram, heart_rate
-from sleepshift.datasets.hypnograms import WINDOW_SECONDS, blur_stages
+from sleepshift.datasets.hypnograms import blur_stages
 from sleepshift.datasets.waveforms import (
     add_events,
     draw_onsets,
@@ -49,6 +49,7 @@ from sleepshift.datasets.waveforms import (
     rhythm,
     to_samples,
 )
+from sleepshift.stages import WINDOW_SECONDS
 
 __all__ = ["CHANNELS", "SFREQ", "Night", "Person", "make_person"]
 

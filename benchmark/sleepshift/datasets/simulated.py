@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sleepshift.datasets.base import Dataset, DatasetInfo, Recording
-from sleepshift.datasets.hypnograms import WINDOW_SECONDS, simulate_stages, split_deep_sleep
+from sleepshift.datasets.hypnograms import simulate_stages, split_deep_sleep
 from sleepshift.datasets.physiology import CHANNELS, SFREQ, Night, make_person
 from sleepshift.datasets.waveforms import named_stream
 from sleepshift.errors import DataError, TaskError
+from sleepshift.stages import WINDOW_SECONDS
 
 if TYPE_CHECKING:
     import mne

@@ -18,7 +18,7 @@ from sleepshift.datasets.edf_header import (
     check_signals,
     read_header,
 )
-from sleepshift.errors import DataError
+from sleepshift.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import mne
@@ -167,7 +167,9 @@ class SleepEDF(Dataset):
             # MNE keeps, with no length, what begins just after the last sample.
             raw.annotations.delete(raw.annotations.duration <= 0)
         except _UNREADABLE as error:
-            raise DataError(f"{psg.name} cannot be read ({_line(error)}); {ADVICE}") from error
+            raise DataError(
+                f"{psg.name} cannot be read ({one_line(error, 200)}); {ADVICE}"
+            ) from error
         if raw.info["sfreq"] not in _RATES:
             raise DataError(
                 f"{psg.name} claims {raw.info['sfreq']:g} Hz, where Sleep Cassette has "
@@ -189,7 +191,9 @@ class SleepEDF(Dataset):
         try:
             annotations = mne.read_annotations(path)
         except _UNREADABLE as error:
-            raise DataError(f"{path.name} cannot be read ({_line(error)}); {ADVICE}") from error
+            raise DataError(
+                f"{path.name} cannot be read ({one_line(error, 200)}); {ADVICE}"
+            ) from error
         for text in annotations.description:
             if text not in self.stage_codes:
                 raise DataError(
@@ -256,8 +260,9 @@ def _download(subjects: list[str] | None) -> dict[tuple[str, str], tuple[Path, .
     try:
         pairs = fetch_data([int(subject) for subject in wanted], on_missing="ignore")
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
+        reason = one_line(error, 200)
         raise DataError(
-            f"Sleep-EDF could not be downloaded ({_line(error)}); try again, or download it from "
+            f"Sleep-EDF could not be downloaded ({reason}); try again, or download it from "
             f"{SleepEDF.info.url} and pass its folder with --data"
         ) from error
     found: dict[tuple[str, str], tuple[Path, ...]] = {}
@@ -290,8 +295,3 @@ def _pair(recording: Recording) -> tuple[Path, Path]:
 
 def _by_number(subject: str) -> tuple[int, str]:
     return (int(subject) if subject.isdecimal() else -1, subject)
-
-
-def _line(error: BaseException) -> str:
-    """Say an error of another library in one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

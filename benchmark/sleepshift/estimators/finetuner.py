@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
 from sleepshift.estimators.routing import fit_routed
 from sleepshift.estimators.stager import NetworkClassifier
-from sleepshift.estimators.training import predict_logits, seeded, train
+from sleepshift.estimators.training import budget, predict_logits, seeded, train
 from sleepshift.models.parts import HeadOnFeatures
 from sleepshift.windows.windows import Windows
 
@@ -192,14 +192,8 @@ class FineTuner(NetworkClassifier):
             network,
             data,
             valid,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
             active=active,
-            device=self.device,
-            verbose=self.verbose,
+            **budget(self),
         )
 
     def _check_frozen(

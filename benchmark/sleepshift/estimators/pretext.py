@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
 
+from sleepshift.stages import WINDOW_SECONDS
 from sleepshift.windows.windows import Windows
 
 __all__ = ["FreshTuples", "PretextNet", "TupleDataset", "draw_pairs", "draw_triplets", "timeline"]
@@ -34,7 +35,7 @@ def timeline(windows: Windows) -> list[tuple[np.ndarray, np.ndarray]]:
     """
     if windows.subjects is None:
         rows = np.argsort(windows.rows, kind="stable")
-        return [(rows, 30.0 * windows.rows[rows])]
+        return [(rows, float(WINDOW_SECONDS) * windows.rows[rows])]
     if not windows.ordered:
         raise ValueError("these windows do not say when in the night they are")
     frame = windows.metadata

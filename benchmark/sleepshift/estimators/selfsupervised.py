@@ -20,15 +20,16 @@ from sleepshift.estimators.pretext import (
     draw_pairs,
     draw_triplets,
 )
-from sleepshift.estimators.training import predict_logits, seeded, train
-from sleepshift.models import build_model
+from sleepshift.estimators.stored import StoredNetwork
+from sleepshift.estimators.training import budget, predict_logits, seeded, train
 from sleepshift.models.parts import WithHead
+from sleepshift.stages import WINDOW_SECONDS
 from sleepshift.windows.windows import Windows
 
 __all__ = ["RelativePositioning", "TemporalShuffling"]
 
 
-class RelativePositioning(TakesWindows, TransformerMixin, BaseEstimator):
+class RelativePositioning(StoredNetwork, TakesWindows, TransformerMixin, BaseEstimator):
     """Learn to tell windows that are close in time from windows that are far apart.
 
     The encoder is a network of the catalogue whose last layer gives the embedding; two
@@ -69,6 +70,9 @@ class RelativePositioning(TakesWindows, TransformerMixin, BaseEstimator):
     >>> from sklearn.pipeline import make_pipeline
     >>> stager = make_pipeline(RelativePositioning(), LogisticRegression())
     """
+
+    _network = "encoder_"
+    encoder_: nn.Module
 
     _draw: ClassVar[Callable[..., Any]] = staticmethod(draw_pairs)
     _n_windows: ClassVar[int] = 2
@@ -140,7 +144,7 @@ class RelativePositioning(TakesWindows, TransformerMixin, BaseEstimator):
             [_as_recording(view.pick(self.channels), str(k)) for k, view in enumerate(views)]
         )
         with seeded(self.random_state):
-            encoder = self._build(windows.shape[1:], windows.sfreq)
+            encoder = self._build(windows.shape[1:], windows.sfreq, self.embedding_size)
             data, valid = split_people(windows, self.valid_size, self.data_seed, stratify=False)
             draw = partial(type(self)._draw, tau_pos=tau_pos, tau_neg=self.tau_neg)
             rng = np.random.default_rng(self.random_state)
@@ -149,30 +153,11 @@ class RelativePositioning(TakesWindows, TransformerMixin, BaseEstimator):
                 PretextNet(encoder, self.embedding_size, self._n_windows),
                 TupleDataset(data, draw, self.n_pairs, rng),
                 None if valid is None else TupleDataset(valid, draw, n_valid, rng),
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                patience=self.patience,
-                device=self.device,
-                verbose=self.verbose,
+                **budget(self),
                 callbacks=[FreshTuples()],
             )
-        self.encoder_ = encoder.eval()
-        self.ch_names_ = windows.ch_names
-        self.sfreq_ = windows.sfreq
-        self.n_times_ = windows.shape[2]
+        self._remember(encoder.eval(), windows)
         return self
-
-    def _build(self, shape: tuple[int, ...], sfreq: float | None) -> nn.Module:
-        return build_model(
-            self.model,
-            n_chans=shape[0],
-            n_times=shape[1],
-            sfreq=sfreq,
-            n_outputs=self.embedding_size,
-            **self.model_params or {},
-        )
 
     def transform(self, X: Any) -> np.ndarray:
         """Embeddings, shape (n_windows, embedding_size)."""
@@ -191,25 +176,9 @@ class RelativePositioning(TakesWindows, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "encoder_")
         return sum(p.numel() for p in self.encoder_.parameters())
 
-    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
-        """Network and plain facts from which `restore` makes the same fitted estimator."""
-        check_is_fitted(self, "encoder_")
-        facts = {
-            "ch_names": list(self.ch_names_),
-            "sfreq": self.sfreq_,
-            "n_times": self.n_times_,
-            "history": self.history_,
-        }
-        return self.encoder_, facts
-
     def restore(self, facts: dict[str, Any]) -> nn.Module:
         """Set the fitted attributes and return a network whose weights are still to be loaded."""
-        self.ch_names_ = tuple(facts["ch_names"])
-        self.sfreq_ = facts["sfreq"]
-        self.n_times_ = facts["n_times"]
-        self.history_ = facts["history"]
-        self.encoder_ = self._build((len(self.ch_names_), self.n_times_), self.sfreq_).eval()
-        return self.encoder_
+        return self._restore(facts, self.embedding_size)
 
 
 def _as_recording(windows: Windows, name: str) -> Windows:
@@ -218,7 +187,7 @@ def _as_recording(windows: Windows, name: str) -> Windows:
         return windows
     frame = windows.metadata.assign(subject="", session=name)
     if "onset" not in frame:
-        frame["onset"] = 30.0 * windows.rows
+        frame["onset"] = float(WINDOW_SECONDS) * windows.rows
     return Windows.from_arrays(
         np.asarray(windows), metadata=frame, ch_names=windows.ch_names, sfreq=windows.sfreq
     )

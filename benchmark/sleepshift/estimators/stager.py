@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sleepshift.estimators.inputs import TakesWindows, as_fitted, as_labelled, encode, split_people
-from sleepshift.estimators.training import balanced_weights, predict_logits, seeded, train
-from sleepshift.models import build_model
+from sleepshift.estimators.stored import StoredNetwork
+from sleepshift.estimators.training import balanced_weights, budget, predict_logits, seeded, train
 from sleepshift.windows.windows import Windows
 
 __all__ = ["NetworkClassifier", "SleepStager"]
@@ -95,7 +95,7 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
         return sum(p.numel() for p in self.module_.parameters())
 
 
-class SleepStager(NetworkClassifier):
+class SleepStager(StoredNetwork, NetworkClassifier):
     """A network that stages single windows, trained with skorch through Braindecode.
 
     Parameters
@@ -141,6 +141,8 @@ class SleepStager(NetworkClassifier):
     >>> stager.fit(X, y).predict_proba(X).shape
     (20, 2)
     """
+
+    _network = "module_"
 
     def __init__(
         self,
@@ -204,51 +206,19 @@ class SleepStager(NetworkClassifier):
                 module,
                 data,
                 valid,
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                patience=self.patience,
                 class_weight=weight,
-                device=self.device,
-                verbose=self.verbose,
+                **budget(self),
             )
-        self.module_ = module
         self.classes_ = classes
-        self.ch_names_ = windows.ch_names
-        self.sfreq_ = windows.sfreq
-        self.n_times_ = windows.shape[2]
+        self._remember(module, windows)
         return self
-
-    def _build(self, shape: tuple[int, ...], sfreq: float | None, n_outputs: int) -> nn.Module:
-        return build_model(
-            self.model,
-            n_chans=shape[0],
-            n_times=shape[1],
-            sfreq=sfreq,
-            n_outputs=n_outputs,
-            **self.model_params or {},
-        )
 
     def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
         """Network and plain facts from which `restore` makes the same fitted estimator."""
-        check_is_fitted(self, "module_")
-        facts = {
-            "classes": self.classes_.tolist(),
-            "ch_names": list(self.ch_names_),
-            "sfreq": self.sfreq_,
-            "n_times": self.n_times_,
-            "history": self.history_,
-        }
-        return self.module_, facts
+        module, facts = super().fitted_state()
+        return module, {"classes": self.classes_.tolist(), **facts}
 
     def restore(self, facts: dict[str, Any]) -> nn.Module:
         """Set the fitted attributes and return a network whose weights are still to be loaded."""
         self.classes_ = np.array(facts["classes"])
-        self.ch_names_ = tuple(facts["ch_names"])
-        self.sfreq_ = facts["sfreq"]
-        self.n_times_ = facts["n_times"]
-        self.history_ = facts["history"]
-        shape = (len(self.ch_names_), self.n_times_)
-        self.module_ = self._build(shape, self.sfreq_, len(self.classes_)).eval()
-        return self.module_
+        return self._restore(facts, len(self.classes_))

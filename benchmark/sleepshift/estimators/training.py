@@ -20,7 +20,15 @@ from sleepshift.errors import TaskError
 from sleepshift.models.parts import forget_passes, tap_features
 from sleepshift.windows.windows import Windows, identity_collate
 
-__all__ = ["balanced_weights", "on_epoch", "predict_logits", "resolve_device", "seeded", "train"]
+__all__ = [
+    "balanced_weights",
+    "budget",
+    "on_epoch",
+    "predict_logits",
+    "resolve_device",
+    "seeded",
+    "train",
+]
 
 #: Called after each training pass as ``f(epoch, max_epochs, row of history)``; a runner sets
 #: it to show training, so that estimators carry no display parameters.
@@ -152,6 +160,12 @@ class _Classifier(EEGClassifier):
         for name, parameter in super().get_all_learnable_params():
             if parameter.requires_grad:
                 yield name, parameter
+
+
+def budget(estimator: Any) -> dict[str, Any]:
+    """The arguments of `train` that estimators hold as parameters of the same names."""
+    names = ("max_epochs", "batch_size", "lr", "weight_decay", "patience", "device", "verbose")
+    return {name: getattr(estimator, name) for name in names}
 
 
 def train(

@@ -125,6 +125,11 @@ def leaderboard(
     return pd.concat(ranked, ignore_index=True)
 
 
+def _one_stage(part: pd.DataFrame) -> pd.Series:
+    """Whether each person was scored to have one stage only."""
+    return part.groupby("subject", sort=False)["n_stages"].max() < 2
+
+
 def per_person(part: pd.DataFrame) -> pd.DataFrame:
     """Figures of each person, seeds averaged, from rows of one method.
 
@@ -133,14 +138,14 @@ def per_person(part: pd.DataFrame) -> pd.DataFrame:
     """
     figures = [*METRICS, "nll", *[c for c in part if c.startswith("f1_")]]
     people = part.groupby("subject", sort=False)[figures].mean()
-    one_stage = part.groupby("subject", sort=False)["n_stages"].max() < 2
+    one_stage = _one_stage(part)
     people.loc[one_stage, ["macro_f1", "kappa"]] = np.nan
     return people
 
 
 def _summary(part: pd.DataFrame) -> dict[str, Any]:
     people = per_person(part)
-    one_stage = part.groupby("subject", sort=False)["n_stages"].max() < 2
+    one_stage = _one_stage(part)
     row: dict[str, Any] = {"n_people": len(people), "n_one_stage": int(one_stage.sum())}
     row["n_seeds"] = part["seed"].nunique()
     for name in METRICS:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sleepshift.datasets.base import Dataset, LabelledWindows, Recording
 from sleepshift.errors import DataError
-from sleepshift.stages import get_scheme
+from sleepshift.stages import WINDOW_SECONDS, get_scheme
 
 if TYPE_CHECKING:
     import mne
@@ -21,7 +21,6 @@ __all__ = ["CLIP", "CutRecording", "Recipe", "cut_recording", "robust_scale"]
 
 #: Scaled signals are clipped to this many interquartile ranges either side of the median.
 CLIP = 20.0
-WINDOW_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """Settings as plain values, for hashes and manifests."""
-        return asdict(self) | {"window_seconds": WINDOW_SECONDS, "clip": CLIP}
+        return asdict(self) | {"window_seconds": float(WINDOW_SECONDS), "clip": CLIP}
 
 
 @dataclass(frozen=True)

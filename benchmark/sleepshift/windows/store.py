@@ -25,7 +25,7 @@ from sleepshift import __version__
 from sleepshift.atomic import new_folder, read_json, write_json
 from sleepshift.datasets.base import Dataset, LabelledWindows, Recording
 from sleepshift.digest import FileHashes, digest
-from sleepshift.errors import DataError
+from sleepshift.errors import DataError, one_line
 from sleepshift.stages import get_scheme
 from sleepshift.windows.cut import CutRecording, Recipe, cut_recording
 from sleepshift.windows.windows import Windows
@@ -271,7 +271,7 @@ def open_store(path: Path) -> Windows:
         labels = np.load(path / "labels.npy", allow_pickle=False)
         metadata = pd.read_parquet(path / "metadata.parquet")
     except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path} is damaged ({reason}); remove it and prepare again") from None
     if signals.ndim != 3 or signals.shape[1] != len(manifest["ch_names"]):
         raise DataError(f"{path} is damaged (channels differ); remove it and prepare again")

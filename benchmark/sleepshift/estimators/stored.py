@@ -1,0 +1,66 @@
+"""Building, storing and restoring the one network that an estimator fits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sleepshift.models import build_model
+from sleepshift.windows.windows import Windows
+
+__all__ = ["StoredNetwork"]
+
+
+class StoredNetwork:
+    """What estimators with parameters ``model`` and ``model_params`` share.
+
+    A subclass says where its fitted network is kept.
+    """
+
+    _network: ClassVar[str]
+
+    model: str
+    model_params: dict[str, Any] | None
+    history_: list[dict[str, Any]]
+
+    def _build(self, shape: tuple[int, ...], sfreq: float | None, n_outputs: int) -> nn.Module:
+        """A fresh network for windows of this shape (n_chans, n_times)."""
+        return build_model(
+            self.model,
+            n_chans=shape[0],
+            n_times=shape[1],
+            sfreq=sfreq,
+            n_outputs=n_outputs,
+            **self.model_params or {},
+        )
+
+    def _remember(self, network: nn.Module, windows: Windows) -> None:
+        """Set the fitted attributes."""
+        setattr(self, self._network, network)
+        self.ch_names_ = windows.ch_names
+        self.sfreq_ = windows.sfreq
+        self.n_times_ = windows.shape[2]
+
+    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Network and plain facts from which `restore` makes the same fitted estimator."""
+        check_is_fitted(self, self._network)
+        facts = {
+            "ch_names": list(self.ch_names_),
+            "sfreq": self.sfreq_,
+            "n_times": self.n_times_,
+            "history": self.history_,
+        }
+        return getattr(self, self._network), facts
+
+    def _restore(self, facts: dict[str, Any], n_outputs: int) -> nn.Module:
+        """Set the fitted attributes; the network's weights are still to be loaded."""
+        self.ch_names_ = tuple(facts["ch_names"])
+        self.sfreq_ = facts["sfreq"]
+        self.n_times_ = facts["n_times"]
+        self.history_ = facts["history"]
+        shape = (len(self.ch_names_), self.n_times_)
+        network = self._build(shape, self.sfreq_, n_outputs).eval()
+        setattr(self, self._network, network)
+        return network
