@@ -1,4 +1,4 @@
-# make run   the simulated cross-age grid, ending with a leaderboard
+# make run   a simulated cross-age and a simulated distillation grid, ending with leaderboards
 # make test  style, types and tests, offline
 # make speed what the machinery costs, as ratios within one run
 # Each builds its own virtual environment first, from a bare Python 3.11 or newer.
@@ -9,10 +9,14 @@ BIN = $(VENV)/bin
 # Tests run two to a machine, one thread each: two threads each would be several times slower.
 WORKERS ?= 2
 
+# A few of the distillation methods, with their controls.
+DISTILLATION = majority,features-logreg,teacher,student-only,label-smoothing,kd-random-teacher,kd-softmax,kd-attention,kd-feature
+
 .PHONY: run test speed install clean
 
 run: install
-	$(BIN)/sleepshift run cross-age-simulated --seeds 2 --out runs
+	$(BIN)/sleepshift run cross-age-simulated --seeds 2 --out runs/cross-age
+	$(BIN)/sleepshift run scalp-to-ear-simulated --folds 0 --out runs/distillation --methods $(DISTILLATION)
 
 test: install
 	$(BIN)/ruff check benchmark tests

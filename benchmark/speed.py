@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ BATCH = 64
 ROUNDS = 5
 
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 def compare(ours: Work, other: Work) -> tuple[float, float, list[float]]:
@@ -89,6 +90,39 @@ def training() -> None:
         per_second / b,
         ratios,
     )
+
+
+def distilling(folder: Path) -> None:
+    """A distilled fit with cached teacher outputs against the student's own fit."""
+    from sklearn.frozen import FrozenEstimator
+
+    from sleepshift.estimators import Distiller, SleepStager
+    from sleepshift.estimators.objectives import AttentionTransfer, FeatureMatching, SoftLabels
+    from sleepshift.windows import Windows
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(N_WINDOWS, 2, 3000)).astype(np.float32)
+    y = rng.integers(0, 5, N_WINDOWS)
+    windows = Windows.from_arrays(X, y, sfreq=100.0)
+    budget = {"max_epochs": 2, "batch_size": BATCH, "valid_size": 0}
+    student = SleepStager(channels=["1"], **budget)
+    teacher = FrozenEstimator(SleepStager(max_epochs=0).fit(windows, y))
+
+    def alone() -> None:
+        student.fit(windows, y)
+
+    for loss in (SoftLabels(), FeatureMatching(), AttentionTransfer()):
+        distiller = Distiller(teacher, student, loss, cache=folder / "outputs")
+        distiller.fit(windows, y)  # so that the teacher's outputs are cached
+        a, b, ratios = compare(partial(distiller.fit, windows, y), alone)
+        say(
+            f"distilling chambon2018 by {type(loss).__name__} with cached outputs, against the "
+            "student's own fit",
+            "s",
+            a,
+            b,
+            ratios,
+        )
 
 
 def reading(store: Path) -> None:
@@ -206,6 +240,7 @@ def main() -> None:
     )
     training()
     with tempfile.TemporaryDirectory() as folder:
+        distilling(Path(folder))
         reading(packing(Path(folder)))
 
 

@@ -63,6 +63,45 @@ labeled = { subjects = ["6", "7"] }
 test = { subjects = ["3", "4"] }
 """
 
+TOY_VIEWS_TASK = """
+title = "toy views"
+revision = 1
+simulated = true
+description = "of three people to learn from, two are scored; three are tested"
+
+[dataset]
+name = "simulated"
+licence = "BSD-3-Clause"
+login = false
+download = "nothing"
+params = { people = [[6, 25, 40]], nights = 1, hours = 0.5, seed = 3 }
+
+[windows]
+scheme = "aasm5"
+sfreq = 100.0
+scaling = "robust"
+
+[windows.views]
+teacher = ["EEG Fpz-Cz", "EEG Pz-Oz"]
+assistant = ["EEG Pz-Oz", "ECG"]
+student = ["ECG"]
+
+[scoring]
+scheme = "aasm5"
+primary = "macro_f1"
+
+[training]
+model = "chambon2018"
+max_epochs = 2
+pretext_epochs = 1
+n_pairs = 64
+
+[protocol]
+kind = "cross-modality"
+n_folds = 2
+labeled = 2
+"""
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -71,6 +110,14 @@ def toy_task(tmp_path: Path) -> Path:
     """Path of a task file that runs in seconds."""
     path = tmp_path / "toy.toml"
     path.write_text(TOY_TASK)
+    return path
+
+
+@pytest.fixture
+def toy_views_task(tmp_path: Path) -> Path:
+    """Path of a task file with two views that runs in seconds."""
+    path = tmp_path / "toy-views.toml"
+    path.write_text(TOY_VIEWS_TASK)
     return path
 
 

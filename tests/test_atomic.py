@@ -11,7 +11,14 @@ import time
 
 import pytest
 
-from sleepshift.atomic import new_folder, read_json, write_json, write_text
+from sleepshift.atomic import (
+    new_folder,
+    read_json,
+    seal,
+    whole,
+    write_json,
+    write_text,
+)
 
 
 def fill_and_fail(path):
@@ -145,3 +152,53 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path) -> None:
         pass
     assert not gone.exists()
     assert all(folder.exists() for folder in kept)
+
+
+def sealed(path, facts=None):
+    with new_folder(path) as folder:
+        (folder / "rows.csv").write_text("a")
+        (folder / "other.bin").write_bytes(bytes(range(256)))
+        seal(folder, facts)
+    return path
+
+
+def test_a_sealed_folder_is_whole_and_says_its_facts(tmp_path):
+    path = sealed(tmp_path / "cell", {"seconds": 1.5})
+    assert whole(path)
+    assert whole(path)
+    manifest = read_json(path / "manifest.json")
+    assert manifest["seconds"] == 1.5
+    assert set(manifest["checksums"]) == {"rows.csv", "other.bin"}
+    assert [p.name for p in tmp_path.iterdir()] == ["cell"]
+    assert whole(sealed(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "rows.csv").write_text("b"),
+        lambda path: (path / "rows.csv").unlink(),
+        lambda path: (path / "new.csv").write_text("a"),
+        lambda path: (path / "manifest.json").unlink(),
+        lambda path: (path / "manifest.json").write_text("[]"),
+        lambda path: (path / "manifest.json").write_text("{"),
+        lambda path: (path / "rows.csv").rename(path / "renamed.csv"),
+    ],
+)
+def test_a_damaged_folder_is_moved_out_of_the_way_and_kept(tmp_path, damage):
+    path = tmp_path / "cell"
+    for n in range(2):
+        damage(sealed(path))
+        assert not whole(path)
+        assert not path.exists()
+        assert (tmp_path / f".damaged-cell-{n}").is_dir()
+        assert not whole(path)
+    assert whole(sealed(path))
+    assert {p.name for p in tmp_path.iterdir()} == {"cell", ".damaged-cell-0", ".damaged-cell-1"}
+
+
+def test_what_is_not_there_is_not_whole(tmp_path):
+    assert not whole(tmp_path / "cell")
+    (tmp_path / "cell").write_text("a file")
+    assert not whole(tmp_path / "cell")
+    assert (tmp_path / "cell").read_text() == "a file"

@@ -54,7 +54,8 @@ def test_listings_answer_without_the_heavy_libraries(command: str) -> None:
 def test_listings_name_what_there_is(sleepshift) -> None:
     code, out, _ = sleepshift("methods")
     assert code == 0
-    assert all(name in out for name in ("majority", "finetune-head", "rp-linear"))
+    assert all(name in out for name in ("majority", "finetune-head", "rp-linear", "kd-softmax"))
+    assert "needs a teacher's view" in " ".join(out.split())
     assert "cross-age-beetl" in sleepshift("tasks")[1]
     assert "npz" in sleepshift("datasets")[1]
     assert "attnsleep" in sleepshift("models")[1]
@@ -137,6 +138,77 @@ def test_a_person_in_source_and_test_is_refused_by_audit_and_run(
     for command in ("audit", "run"):
         error = _one_line_error(sleepshift(command, toy_task, "--out", tmp_path / "runs"))
         assert "person 1 is in both source and test" in error
+    assert not (tmp_path / "runs" / "cells").exists()
+
+
+def test_distillation_runs_from_preparation_to_a_checked_report(
+    sleepshift, toy_views_task, tmp_path
+) -> None:
+    out = tmp_path / "runs"
+    methods = "majority,teacher,student-only,kd-softmax,sleepkd"
+    arguments = ["run", toy_views_task, "--methods", methods, "--out", out]
+    code, text, _ = sleepshift(*arguments)
+    assert code == 0
+    assert "^ an upper bound" in text
+    assert any("teacher" in line and "^" in line for line in text.splitlines())
+    assert "skipped sleepkd: the task's network stages single windows" in text
+    assert "10 grid cells: 8 jobs scored, 0 kept, 6 shared models fitted, 0 failed" in text
+    written = (out / "leaderboard" / "leaderboard.md").read_text()
+    assert "| bound:" in written
+    assert "Gain in macro_f1 over the controls" in written
+    assert sleepshift("report", out / "leaderboard", "--check")[0] == 0
+    assert "0 jobs scored, 8 kept, 0 shared models fitted" in sleepshift(*arguments)[1]
+    code, text, _ = sleepshift("audit", toy_views_task, "--out", out)
+    assert (code, "no leak found" in text) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("alpha=1.5", "alpha is the teacher's share of the loss, from 0 to 1, not 1.5"),
+        ("temperature=0", "temperature is above 0, not 0"),
+        ("temperature=warm", "temperature"),
+        ("alpha=much", "alpha"),
+        ("loss=x", "it stays"),
+        ("teacher=student", "it stays"),
+        ("teacher__channels=ECG", "it stays"),
+        ("cache=/tmp", "it stays"),
+        ("teacher__max_epochs=9", "one budget holds for all; set max_epochs"),
+        ("sequence_length=4", "stages single windows; leave out sequence_length"),
+        ("model=sequence-student", "stages sequences; set sequence_length"),
+        ("monitor=kappa", "monitor"),
+        ("teacher_model=nonsense", "unknown model 'nonsense'"),
+    ],
+)
+def test_a_bad_setting_of_distillation_ends_in_one_line(
+    sleepshift, toy_views_task, tmp_path, setting, reason
+) -> None:
+    out = tmp_path / "runs"
+    arguments = ["--methods", "kd-softmax,kd-unlabeled", "--out", out, "--set", setting]
+    assert reason in _one_line_error(sleepshift("run", toy_views_task, *arguments))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('student = ["ECG"]', 'student = ["ECG II"]', "no channel ECG II; there are EEG Fpz-Cz"),
+        ('assistant = ["EEG Pz-Oz"', 'assistant = ["Oz"', "no channel Oz; there are EEG Fpz-Cz"),
+        ("labeled = 2", "labeled = 3", "protocol.labeled: 3 people with labels leave none"),
+        ("labeled = 2", "labeled = 1", "protocol.cross-modality.labeled"),
+        ('teacher = ["EEG Fpz-Cz", "EEG Pz-Oz"]', "", "name the teacher's channels"),
+        ("n_folds = 2", "n_folds = 7", "7 folds need as many people; 6 are there"),
+    ],
+)
+def test_a_bad_task_of_two_views_ends_in_one_line(
+    sleepshift, toy_views_task, tmp_path, old, new, reason
+) -> None:
+    assert toy_views_task.read_text().count(old) == 1
+    toy_views_task.write_text(toy_views_task.read_text().replace(old, new))
+    in_folds = "protocol.labeled" in reason or "folds" in reason
+    for command in ("audit", "run") if in_folds else ("prepare", "audit", "run"):
+        result = sleepshift(command, toy_views_task, "--out", tmp_path / "runs")
+        assert reason in _one_line_error(result)
     assert not (tmp_path / "runs" / "cells").exists()
 
 

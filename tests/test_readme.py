@@ -26,6 +26,17 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names["probabilities"].shape == (len(names["fold"].test), 5)
 
 
+def test_the_distillation_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    from sleepshift.estimators import SleepStager
+    from sleepshift.windows import open_store
+
+    names = {"load_task": load_task, "open_store": open_store, "SleepStager": SleepStager}
+    exec(_block("python", "Distiller("), names)
+    assert names["fold"].test.ch_names == ("ECG",)
+    assert names["probabilities"].shape == (len(names["fold"].test), 3)
+
+
 def test_the_task_example_is_a_task(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(_block("toml", "My people"))
     for subject in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["new_folder", "read_json", "write_json", "write_text"]
+__all__ = ["new_folder", "read_json", "seal", "whole", "write_json", "write_text"]
 
 
 _TEMPORARY = ".tmp-"
@@ -93,3 +94,27 @@ def read_json(path: Path, default: Any = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return default
+
+
+def seal(folder: Path, facts: dict[str, Any] | None = None) -> None:
+    """Write a folder's manifest, last: facts about it and the checksums of its files."""
+    write_json(folder / "manifest.json", {**(facts or {}), "checksums": _checksums(folder)})
+
+
+def whole(folder: Path) -> bool:
+    """Whether a sealed folder is there and undamaged; a damaged one is moved out of the way."""
+    if not folder.is_dir():
+        return False
+    manifest = read_json(folder / "manifest.json")
+    if isinstance(manifest, dict) and manifest.get("checksums") == _checksums(folder):
+        return True
+    n = 0
+    while (aside := folder.with_name(f".damaged-{folder.name}-{n}")).exists():
+        n += 1
+    folder.rename(aside)
+    return False
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(f for f in folder.iterdir() if f.name != "manifest.json")
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}

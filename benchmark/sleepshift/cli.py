@@ -92,7 +92,7 @@ def run(
         f"{len(plan.grid)} grid cells: {len(outcome.scored)} jobs scored, {outcome.kept} kept, "
         f"{len(outcome.fitted)} shared models fitted, {len(outcome.failed)} failed"
     )
-    for cell in {(c.method, c.skipped) for c in plan.grid if c.skipped}:
+    for cell in dict.fromkeys((c.method, c.skipped) for c in plan.grid if c.skipped):
         console.print(escape(f"skipped {cell[0]}: {cell[1]}"))
     for key, reason in outcome.failed.items():
         where = f"(traceback: {out}/failures/{key}.json)"
@@ -232,11 +232,11 @@ def _terms(name: str, terms: Any) -> str:
 def methods() -> None:
     """List the methods there are, and what each needs of a task."""
     from sleepshift.methods import METHODS
+    from sleepshift.methods.needs import NEEDS
 
-    wanted = {"target_labeled": "labelled target people", "order": "windows in order"}
     entries = []
     for method in METHODS.values():
-        needs = "".join(f"; needs {wanted[need]}" for need in method.needs)
+        needs = "".join(f"; needs {NEEDS[need].words}" for need in method.needs)
         facts = f"{method.family}; learns from {method.learns_from}{needs}"
         entries.append((method.name, method.summary, facts))
     catalogue(entries)
@@ -262,7 +262,8 @@ def models() -> None:
     entries = []
     for model in MODELS.values():
         channels = "any number of channels" if model.max_channels is None else "one channel"
-        entries.append((model.name, model.summary, f"windows of {model.kind}; {channels}"))
+        item = "sequences of windows" if model.sequence else "windows"
+        entries.append((model.name, model.summary, f"{item} of {model.kind}; {channels}"))
     catalogue(entries)
 
 

@@ -112,6 +112,10 @@ def _short(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
+#: Marks of a row by the first word of its flag.
+_MARKS = {"below": "*", "bound:": "^"}
+
+
 def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
     """Print one table a task: methods by rows, groups of people by columns."""
     for name, of_task in leaderboard.groupby("task", sort=False):
@@ -135,10 +139,13 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
                     continue
                 row = by_method.loc[(method, group)]
                 low, high = row[f"{primary}_low"], row[f"{primary}_high"]
-                mark = "*" if row["flag"] else ""
+                mark = _MARKS.get(row["flag"].partition(" ")[0], "")
                 cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
                 cells.append(_short(row["kappa"]))
             shown.add_row(str(method), *cells)
         console.print(shown)
-        if (of_task["flag"] != "").any():
+        flags = set(of_task["flag"].str.partition(" ")[0])
+        if "below" in flags:
             console.print("* below a feature floor that learned from no more labels")
+        if "bound:" in flags:
+            console.print("^ an upper bound: the teacher on its own view")

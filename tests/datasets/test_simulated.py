@@ -14,13 +14,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sleepshift.datasets import make_dataset
+from sleepshift.datasets.electrodes import ELECTRODES, Electrodes
 from sleepshift.datasets.physiology import CHANNELS
 from sleepshift.datasets.simulated import STAGE_TEXTS, Simulated, simulate_night, stage_bouts
 from sleepshift.errors import DataError, TaskError
 from sleepshift.stages import WINDOW_SECONDS
+from sleepshift.windows import Derivation, derive
 
 EEG = ["EEG Fpz-Cz", "EEG Pz-Oz"]
 EAR = ["EAR left", "EAR right"]
+SCALP_PAIRS = [
+    Derivation(f"{a}-{b}", (a,), (b,)) for a, b in (("A1", "A2"), ("C3", "O1"), ("C4", "O2"))
+]
+LEFT, RIGHT = ([f"E{side}{place}" for place in "ABEIGK"] for side in "LR")
+EAR_PAIRS = [
+    Derivation("L-R", LEFT, RIGHT),
+    Derivation("L", LEFT[:2], LEFT[2:]),
+    Derivation("R", RIGHT[:2], RIGHT[2:]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +105,26 @@ def test_channels_come_in_the_order_asked_and_unchanged(dataset, raw):
     two = dataset.read(recording, ["ECG", "EEG Fpz-Cz"])
     assert two.ch_names == ["ECG", "EEG Fpz-Cz"]
     np.testing.assert_array_equal(two.get_data(), raw.get_data(picks=["ECG", "EEG Fpz-Cz"])[[0, 1]])
+
+
+def test_electrodes_come_by_name_with_the_bad_ones_listed(dataset):
+    listed = []
+    for recording in dataset.recordings():
+        names = ["ERK", "EEG Fpz-Cz", *(name for name in ELECTRODES if name != "ERK")]
+        every = dataset.read(recording, names)
+        assert every.ch_names == names
+        assert set(every.get_channel_types()) == {"eeg"}
+        assert recording.age is not None
+        key = int(recording.subject), int(recording.session), recording.age
+        bads = Electrodes(simulate_night(*key, 60, seed=7)[1]).bads
+        assert set(every.info["bads"]) == set(bads)
+        listed += bads
+        few = dataset.read(recording, ["ELA", "ERE", "O1"])
+        assert set(few.info["bads"]) == set(bads) & {"ELA", "ERE"}
+        np.testing.assert_array_equal(few.get_data(), every.get_data(picks=few.ch_names))
+        alone = dataset.read(recording, ["EEG Fpz-Cz"])
+        np.testing.assert_array_equal(alone.get_data(), every.get_data(picks=["EEG Fpz-Cz"]))
+    assert listed
 
 
 def test_people_nights_and_seeds_differ(dataset):
@@ -189,6 +220,13 @@ def _heart_features(signal: np.ndarray) -> np.ndarray:
     return (features - np.median(features, axis=0)) / features.std(axis=0)
 
 
+def _derived_powers(electrodes: Electrodes) -> dict[str, np.ndarray]:
+    x = np.stack([electrodes.signal(name) for name in ELECTRODES])
+    pairs = SCALP_PAIRS + EAR_PAIRS
+    signals = derive(x, list(ELECTRODES), pairs, bads=electrodes.bads)
+    return {pair.name: _band_powers(signal) for pair, signal in zip(pairs, signals, strict=True)}
+
+
 @pytest.fixture(scope="module")
 def cohorts():
     people = {"fit": (25, 59), "same": (25, 59), "old": (65, 79), "oldest": (80, 95)}
@@ -199,6 +237,8 @@ def cohorts():
         stages, night = simulate_night(index, 1, recording.age or 0.0, 300, seed=3)
         signals = {name: night.channel(name) for name in channels}
         features = {name: _band_powers(signal) for name, signal in signals.items()}
+        if index < 16:
+            features |= _derived_powers(Electrodes(night))
         if "ECG" in signals:
             features["heart"] = _heart_features(signals["ECG"])
         nights.append((np.array([0, 1, 2, 3, 3, 5])[stages], features))
@@ -237,3 +277,12 @@ def test_the_ear_is_worse_than_the_scalp_and_better_than_the_heart(cohorts):
 
 def test_band_powers_of_the_electrocardiogram_tell_a_little(cohorts):
     assert 0.04 < _kappa(cohorts, ["ECG"]) < 0.4
+
+
+def test_derivations_of_the_ear_tell_less_than_those_of_the_scalp(cohorts):
+    scalp = _kappa(cohorts, [pair.name for pair in SCALP_PAIRS])
+    ear = _kappa(cohorts, [pair.name for pair in EAR_PAIRS])
+    assert 0.58 < scalp < 0.8
+    assert 0.4 < ear < scalp - 0.1
+    for pair in EAR_PAIRS[1:]:  # one ear by itself
+        assert 0.15 < _kappa(cohorts, [pair.name]) < ear - 0.05

@@ -87,6 +87,12 @@ def tiny(quick: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
+def sequential(quick: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of the smallest network that stages sequences, on the fixtures' windows."""
+    return {**quick, "sfreq": SFREQ, "model": "sequence-student", "sequence_length": 5}
+
+
+@pytest.fixture
 def features() -> tuple[np.ndarray, np.ndarray]:
     """Windows of features (n, 2, 4) that tell the label, for the network of features."""
     rng = np.random.default_rng(0)

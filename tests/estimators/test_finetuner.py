@@ -21,6 +21,7 @@ from sleepshift.estimators.inputs import split_people
 from sleepshift.estimators.training import predict_logits, seeded, train
 from sleepshift.models import MODELS, build_model
 from sleepshift.models.parts import HeadOnFeatures
+from sleepshift.windows.sequences import Sequences
 from sleepshift.windows.windows import Windows
 
 Nights = Callable[..., Windows]
@@ -188,14 +189,19 @@ def test_head_on_cached_features_is_head_training_through_the_whole_network(
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "deepsleepnet"])
 def test_cached_features_give_every_networks_own_logits(name: str) -> None:
     n_times, sfreq = (3000, 100.0) if MODELS[name].kind == "signal" else (4, None)
+    length = 2 if MODELS[name].sequence else None
+    shape = {"n_chans": 1, "n_times": n_times, "sfreq": sfreq, "n_outputs": 5}
     with seeded(0):
-        module = build_model(name, n_chans=1, n_times=n_times, sfreq=sfreq, n_outputs=5).eval()
+        module = build_model(name, sequence=length is not None, **shape).eval()
     X = np.random.default_rng(0).normal(size=(3, 1, n_times))
     windows = Windows.from_arrays(X, [0, 1, 2], sfreq=sfreq)
-    cached = _Features(module, windows, "cpu")
+    cached = _Features(module, windows, length, "cpu")
+    features, labels = cached.__getitems__([0, 2, 1])
     with torch.no_grad():
-        logits = HeadOnFeatures(module.final_layer)(cached.__getitems__([0, 1, 2])[0])
-    np.testing.assert_allclose(logits, predict_logits(module, windows, device="cpu"), atol=1e-6)
+        logits = HeadOnFeatures(module.final_layer)(features)
+    expected = predict_logits(module, windows, sequence_length=length, device="cpu")
+    np.testing.assert_allclose(logits, expected[[0, 2, 1]], atol=1e-6)
+    assert labels.tolist() == [0, 2, 1]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -337,6 +343,41 @@ def test_unlabelled_target_signals_reach_a_base_that_asks_for_them(
     assert not np.array_equal(without.transform(target), alone.transform(target))
     stager = FineTuner(SleepStager(**tiny), max_epochs=1, device="cpu")
     stager.fit(source, X_target_labeled=target, X_target_unlabeled=target.without_labels())
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_a_network_of_sequences_stays_one(
+    windows: Windows, target: Windows, sequential: dict[str, Any], trainable: str
+) -> None:
+    base = SleepStager(**sequential).fit(windows)
+    tuner = tune(base, windows, target, trainable=trainable)
+    assert tuner.sequence_length == FineTuner(SleepStager(**sequential)).sequence_length == 5
+    parts = {name.split(".")[0] for name in moved(base, tuner)}
+    encoders = {"window_encoder", "sequence_encoder"} if trainable == "all" else set()
+    assert parts == {"final_layer"} | encoders
+    order = np.random.default_rng(0).permutation(len(target))
+    proba = tuner.predict_proba(target)
+    np.testing.assert_array_equal(tuner.predict_proba(target[order]), proba[order])
+    again = tune(tuner, windows, target, trainable="none")
+    np.testing.assert_array_equal(again.predict_proba(target), proba)
+
+
+def test_the_head_of_a_network_of_sequences_is_trained_as_through_the_whole_network(
+    windows: Windows, target: Windows, sequential: dict[str, Any]
+) -> None:
+    """With sequences as long as a night the batches are the same ones."""
+    whole_nights = sequential | {"sequence_length": 16, "model_params": {"drop_prob": 0.0}}
+    base = SleepStager(**whole_nights).fit(windows)
+    tuner = tune(base, windows, target, trainable="head", max_epochs=1, batch_size=32)
+    with seeded(0):
+        module = base.pretrained_module(3).requires_grad_(False)
+        module.final_layer.requires_grad_(True)
+        data = Sequences(target, 16)
+        rest = {"lr": 1e-2, "active": [module.final_layer], "device": "cpu"}
+        history = train(module, data, None, max_epochs=1, batch_size=2, **rest)
+    assert tuner.history_[0]["train_loss"] == pytest.approx(history[0]["train_loss"], rel=1e-5)
+    for name, tensor in state(module).items():
+        torch.testing.assert_close(tuner.module_.state_dict()[name], tensor, msg=name)
 
 
 def test_a_fine_tuned_network_can_be_fine_tuned(

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepshift.errors import DataError
-from sleepshift.estimators.inputs import as_fitted, as_labelled, as_windows, encode, split_people
+from sleepshift.estimators.inputs import (
+    as_fitted,
+    as_labelled,
+    as_windows,
+    encode,
+    split_people,
+    split_positions,
+)
 from sleepshift.windows.windows import Windows
 
 
@@ -196,6 +203,23 @@ def test_who_is_set_aside_depends_on_the_people_and_the_seed_alone(
 def test_another_data_seed_sets_others_aside() -> None:
     held = {tuple(np.unique(split_people(crowd([2] * 8), 0.25, s)[1].subjects)) for s in range(20)}
     assert len(held) > 5
+
+
+@pytest.mark.parametrize("share", [0, 0.2, 0.6])
+def test_positions_and_windows_are_split_alike(
+    windows: Windows, arrays: tuple, share: float
+) -> None:
+    order = np.random.default_rng(0).permutation(48)
+    for view in (windows, windows[order], Windows.from_arrays(*arrays, sfreq=10.0)[order]):
+        positions, parts = split_positions(view, share, 3), split_people(view, share, 3)
+        found = [np.zeros(0, int) if p is None else p for p in positions]
+        assert sorted(np.concatenate(found)) == list(range(48))
+        for part, rows in zip(parts, positions, strict=True):
+            assert (part is None) == (rows is None)
+            if rows is not None:
+                assert part is not None
+                np.testing.assert_array_equal(part.rows, view.rows[rows])
+                assert (np.diff(rows) > 0).all()  # they keep their order
 
 
 def test_one_person_or_no_share_sets_nobody_aside() -> None:

@@ -19,7 +19,6 @@ from sleepshift.estimators.pretext import (
     TupleDataset,
     draw_pairs,
     draw_triplets,
-    timeline,
 )
 from sleepshift.windows.windows import Windows
 
@@ -120,28 +119,6 @@ def night(onsets: list[float], subject: str = "a", session: str = "0") -> Window
     frame = pd.DataFrame({"subject": subject, "session": session, "onset": onsets})
     X = np.arange(len(onsets), dtype=np.float32)[:, None, None] * np.ones((1, 1, 4))
     return Windows.from_arrays(X, metadata=frame, ch_names=["c"], sfreq=1.0)
-
-
-def test_a_timeline_is_in_order_of_time_and_one_a_recording() -> None:
-    both = Windows.concat([night([60, 0, 30]), night([0, 30], session="1"), night([5], "b")])
-    lines = [(rows.tolist(), onset.tolist()) for rows, onset in timeline(both)]
-    assert lines == [([1, 2, 0], [0, 30, 60]), ([3, 4], [0, 30]), ([5], [5])]
-
-
-def test_windows_of_nobody_are_one_recording_and_keep_their_gaps() -> None:
-    windows = Windows.from_arrays(np.zeros((10, 1, 4)), sfreq=1.0)
-    rows, onset = timeline(windows)[0]
-    assert rows.tolist() == list(range(10))
-    assert onset.tolist() == [30.0 * k for k in range(10)]
-    rows, onset = timeline(windows[[7, 0, 2]])[0]
-    assert rows.tolist() == [1, 2, 0]
-    assert onset.tolist() == [0, 60, 210]
-
-
-def test_windows_that_lost_their_order_are_refused() -> None:
-    windows = night([0, np.nan, 60])
-    with pytest.raises(ValueError, match="do not say when in the night they are"):
-        timeline(windows)
 
 
 @settings(max_examples=25, deadline=None)

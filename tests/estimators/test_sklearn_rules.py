@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import (
     check_get_params_invariance,
     check_no_attributes_set_in_init,
@@ -27,13 +27,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from sleepshift.estimators import (
     BandPower,
+    Distiller,
     FineTuner,
     LinearProbe,
+    OnlineDistiller,
     RelativePositioning,
     SleepStager,
     TemporalShuffling,
     TrainOn,
 )
+from sleepshift.estimators.objectives import FeatureMatching, SoftLabels
 from sleepshift.windows.windows import Windows
 
 TINY = {
@@ -49,6 +52,10 @@ BANDS = {"slow": (0.5, 1.5), "middle": (1.5, 2.5), "fast": (2.5, 5.0)}
 
 def band_power() -> Any:
     return make_pipeline(BandPower(bands=BANDS, sfreq=10.0), StandardScaler(), LogisticRegression())
+
+
+def teacher() -> SleepStager:
+    return SleepStager(**TINY, random_state=7)
 
 
 #: name -> (a classifier, a parameter deep inside it, two values)
@@ -80,6 +87,25 @@ CLASSIFIERS: dict[str, tuple[Callable[[], Any], str, list]] = {
     "bandpower": (band_power, "bandpower__relative", [True, False]),
     "target": (lambda: TrainOn(band_power()), "estimator__logisticregression__C", [1.0, 2.0]),
     "pooled": (lambda: TrainOn(SleepStager(**TINY), domain="pooled"), "estimator__lr", [1e-3, 0.1]),
+    "distiller": (
+        lambda: Distiller(teacher(), SleepStager(**TINY), SoftLabels()),
+        "loss__temperature",
+        [1.0, 4.0],
+    ),
+    "chain": (
+        lambda: Distiller(
+            Distiller(teacher(), SleepStager(**TINY), FeatureMatching()),
+            SleepStager(**TINY, random_state=3),
+            FeatureMatching(),
+        ),
+        "teacher__loss__weight",
+        [0.5, 1.0],
+    ),
+    "online": (
+        lambda: OnlineDistiller(teacher(), SleepStager(**TINY), SoftLabels(), mutual=True),
+        "student__lr",
+        [1e-3, 1e-2],
+    ),
     "majority": (
         lambda: DummyClassifier(strategy="most_frequent"),
         "strategy",
@@ -139,6 +165,8 @@ def test_they_are_classifiers(name: str) -> None:
         BandPower(),
         TrainOn(LogisticRegression()),
         LinearProbe(BandPower()),
+        Distiller(SleepStager(), SleepStager()),
+        OnlineDistiller(SleepStager(), SleepStager(), SoftLabels()),
     ],
     ids=lambda e: type(e).__name__,
 )
@@ -147,7 +175,7 @@ def test_scikit_learns_own_checks_of_parameters_hold(estimator: Any) -> None:
     check_no_attributes_set_in_init(name, estimator)
     check_get_params_invariance(name, estimator)
     check_set_params(name, estimator)
-    if name not in {"FineTuner", "TrainOn", "LinearProbe"}:  # they need an estimator
+    if name in {"SleepStager", "RelativePositioning", "TemporalShuffling", "BandPower"}:
         check_parameters_default_constructible(name, estimator)
     with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
         estimator.set_params(nonsense=1)
@@ -276,9 +304,55 @@ def test_a_frozen_base_goes_through_grid_search_unchanged(form: str, data: dict)
 
 
 @forms
+def test_a_grid_over_temperature_and_share_asks_one_frozen_teacher(form: str, data: dict) -> None:
+    teacher_ = teacher().fit(data["X"], data["y"])
+    before = teacher_.predict_proba(data["X"])
+    name = "1" if form == "arrays" else "Pz"
+    student = SleepStager(**TINY, channels=[name])
+    search = GridSearchCV(
+        Distiller(FrozenEstimator(teacher_), student, SoftLabels()),
+        {"loss__temperature": [1.0, 4.0], "loss__alpha": [0.0, 0.9], "student__lr": [1e-2]},
+        cv=GroupKFold(3),
+        error_score="raise",
+    ).fit(data["X"], data["y"], groups=data["groups"])
+    best = search.best_estimator_
+    assert search.best_params_["loss__temperature"] == best.loss.temperature
+    assert best.teacher_.estimator is teacher_
+    assert best.ch_names_ == (name,)
+    assert len(search.cv_results_["params"]) == 4
+    np.testing.assert_array_equal(teacher_.predict_proba(data["X"]), before)
+    assert not hasattr(student, "module_")
+
+
+@forms
+def test_a_distiller_can_be_the_last_step_of_a_pipeline(form: str, data: dict) -> None:
+    pipeline = make_pipeline(FunctionTransformer(), make("distiller"))
+    pipeline.set_params(distiller__loss__alpha=0.9).fit(data["X"], data["y"])
+    alone = make("distiller").set_params(loss__alpha=0.9).fit(data["X"], data["y"])
+    np.testing.assert_array_equal(pipeline.predict_proba(data["X"]), alone.predict_proba(data["X"]))
+    features = make_pipeline(alone, StandardScaler(), LogisticRegression())
+    assert cross_val_predict(features, data["X"], data["y"], cv=3).shape == (48,)
+
+
+def test_students_can_be_compared_by_cross_validation_on_their_own_channels(
+    windows: Windows,
+) -> None:
+    """Each fold's teacher sees both channels of its training windows."""
+    student = SleepStager(**TINY, channels=["Pz"])
+    folds = list(GroupKFold(3).split(windows.y, groups=windows.subjects))
+    estimator = Distiller(teacher(), student, FeatureMatching())
+    got = cross_val_predict(estimator, windows, windows.y, cv=folds, method="predict_proba")
+    train, test = folds[0]
+    by_hand = clone(estimator).fit(windows[train], windows.y[train])
+    expected = by_hand.predict_proba(windows[test].pick(["Pz"]))
+    np.testing.assert_allclose(got[test], expected, atol=1e-6)
+
+
+@forms
 def test_two_classes_can_be_scored_by_rank(form: str, data: dict) -> None:
     y = (data["y"] == 0).astype(int)
-    for estimator in (make("stager"), FineTuner(SleepStager(**TINY), max_epochs=1, device="cpu")):
+    tuner = FineTuner(SleepStager(**TINY), max_epochs=1, device="cpu")
+    for estimator in (make("stager"), tuner, make("distiller"), make("online")):
         scores = cross_val_score(
             estimator, data["X"], y, cv=3, scoring="roc_auc", error_score="raise"
         )
@@ -288,7 +362,7 @@ def test_two_classes_can_be_scored_by_rank(form: str, data: dict) -> None:
 def test_string_labels_go_through(arrays: tuple) -> None:
     X, y = arrays
     y = np.array(["N2", "R", "W"])[y]
-    for name in ("stager", "finetuner", "rp", "probe", "bandpower"):
+    for name in ("stager", "finetuner", "rp", "probe", "bandpower", "chain", "online"):
         got = cross_val_predict(make(name), X, y, cv=3)
         assert set(got) <= {"N2", "R", "W"}
 

@@ -11,13 +11,15 @@ import mne
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import log_loss
+from sklearn.metrics import f1_score, log_loss
 
 from sleepshift.errors import DataError
 from sleepshift.estimators import SleepStager
 from sleepshift.estimators.inputs import split_people
-from sleepshift.estimators.training import balanced_weights
+from sleepshift.estimators.training import balanced_weights, seeded
+from sleepshift.models import build_model
 from sleepshift.windows.windows import Windows
 
 Nights = Callable[..., Windows]
@@ -243,6 +245,169 @@ def test_more_classes_have_a_decision_value_each(windows: Windows, tiny: dict[st
     np.testing.assert_array_equal(stager.classes_[decision.argmax(1)], stager.predict(windows))
 
 
+# ---------------------------------------------------------------------- sequences
+
+
+def test_windows_keep_their_predictions_in_whatever_order_they_come(
+    make_nights: Nights, sequential: dict[str, Any]
+) -> None:
+    windows = make_nights(3, 13, n_nights=2)
+    windows = windows[np.delete(np.arange(78), [4, 30, 31, 50])]  # with gaps
+    stager = SleepStager(**sequential).fit(windows)
+    proba = stager.predict_proba(windows)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    order = np.random.default_rng(0).permutation(len(windows))
+    shuffled = windows[order]
+    np.testing.assert_array_equal(stager.predict_proba(shuffled), proba[order])
+    np.testing.assert_array_equal(stager.transform(shuffled), stager.transform(windows)[order])
+    refitted = SleepStager(**sequential).fit(shuffled)
+    np.testing.assert_array_equal(refitted.predict_proba(windows), proba)
+
+
+def test_a_sequence_sees_its_own_recording_and_no_other(
+    make_nights: Nights, sequential: dict[str, Any]
+) -> None:
+    windows = make_nights(3, 13, n_nights=2)
+    stager = SleepStager(**sequential).fit(windows)
+    proba = stager.predict_proba(windows)
+    for start in range(0, 78, 13):
+        night = slice(start, start + 13)
+        np.testing.assert_allclose(stager.predict_proba(windows[night]), proba[night], atol=1e-5)
+    alone = stager.predict_proba(windows[:1])
+    assert not np.allclose(alone, proba[:1], atol=1e-5)  # what comes after it matters
+
+
+def test_windows_of_an_unnamed_session_are_predicted_too(
+    make_nights: Nights, sequential: dict[str, Any]
+) -> None:
+    windows = make_nights(3, 13)
+    frame = windows.metadata
+    frame.loc[frame["subject"] == "p1", "session"] = None
+    unnamed = Windows.from_arrays(
+        np.asarray(windows), windows.y, metadata=frame, ch_names=windows.ch_names, sfreq=10.0
+    )
+    stager = SleepStager(**sequential).fit(windows)
+    np.testing.assert_array_equal(stager.predict_proba(unnamed), stager.predict_proba(windows))
+
+
+def test_arrays_are_one_recording(arrays: tuple, sequential: dict[str, Any]) -> None:
+    X, y = arrays
+    stager = SleepStager(**sequential).fit(X, y)
+    assert stager.predict(X).shape == (48,)
+    assert stager.predict(X[:2]).shape == (2,)
+
+
+def test_the_filling_of_short_recordings_is_in_no_loss(
+    make_nights: Nights, sequential: dict[str, Any]
+) -> None:
+    """Sequences far longer than the nights: most of them is filling."""
+    windows = make_nights(4, 6)
+    _, aside = split_people(windows, 0.25, 0)
+    long = sequential | {"sequence_length": 16, "max_epochs": 4}
+    stager = SleepStager(**long, valid_size=0.25).fit(windows)
+    losses = [row["valid_loss"] for row in stager.history_]
+    achieved = log_loss(aside.y, stager.predict_proba(aside), labels=[0, 1, 2])
+    assert achieved == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_network_of_sequences_restored_from_plain_facts_predicts_the_same(
+    windows: Windows, sequential: dict[str, Any]
+) -> None:
+    stager = SleepStager(**sequential).fit(windows)
+    module, facts = stager.fitted_state()
+    again = SleepStager(**sequential)
+    again.restore(facts).load_state_dict(copy.deepcopy(module.state_dict()))
+    np.testing.assert_array_equal(again.predict_proba(windows), stager.predict_proba(windows))
+
+
+# ---------------------------------------------------------------------- no training
+
+
+def test_no_pass_leaves_the_network_as_it_was_initialised(
+    windows: Windows, target: Windows, tiny: dict[str, Any]
+) -> None:
+    untrained = SleepStager(**tiny | {"max_epochs": 0})
+    one, other = (clone(untrained).fit(w) for w in (windows, target))
+    np.testing.assert_array_equal(weights(one), weights(other))
+    assert one.history_ == []
+    assert not one.module_.training
+    assert one.predict(windows).shape == (48,)
+    module, facts = one.fitted_state()
+    again = clone(untrained)
+    again.restore(facts).load_state_dict(copy.deepcopy(module.state_dict()))
+    np.testing.assert_array_equal(again.predict_proba(windows), one.predict_proba(windows))
+    with seeded(0):
+        fresh = build_model(
+            "chambon2018", n_chans=2, n_times=300, sfreq=10.0, n_outputs=3, n_conv_chs=2
+        )
+    for name, tensor in fresh.state_dict().items():
+        assert torch.equal(one.module_.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("n", [2, 16, 17, 48])
+def test_without_a_pass_only_statistics_of_the_training_people_are_learned(
+    features: tuple, quick: dict[str, Any], n: int
+) -> None:
+    X, y = features[0][:n], features[1][:n]
+    untrained = {**quick, "max_epochs": 0, "valid_size": 0}
+    one, other = (SleepStager("mlp", **untrained).fit(scale * X, y) for scale in (1, 3))
+    before, after = one.module_.state_dict(), other.module_.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all("running" in name for name in moved)
+    # An untrained network that is standardised does not care about the scale.
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(3 * X), atol=1e-3)
+
+
+def test_statistics_of_an_untrained_network_are_not_of_the_people_set_aside(
+    make_nights: Nights, tiny: dict[str, Any]
+) -> None:
+    windows = make_nights(3, 16)
+    _, aside = split_people(windows, 0.2, 0)
+    X = np.asarray(windows)
+    X[aside.rows] *= 50
+    louder = Windows.from_arrays(
+        X, windows.y, metadata=windows.metadata, ch_names=windows.ch_names, sfreq=10.0
+    )
+    batch_norm = {"n_conv_chs": 2, "apply_batch_norm": True}
+    untrained = SleepStager(**tiny | {"max_epochs": 0, "model_params": batch_norm})
+    one, other = (clone(untrained).fit(w) for w in (windows, louder))
+    np.testing.assert_array_equal(weights(one), weights(other))
+
+
+@pytest.mark.parametrize("monitor", ["loss", "macro_f1"])
+def test_what_is_watched_decides_which_pass_is_kept(
+    make_nights: Nights, tiny: dict[str, Any], monitor: str
+) -> None:
+    windows = make_nights(3, 20)
+    budget = {"max_epochs": 10, "lr": 2e-2}
+    stager = SleepStager(**tiny | budget, patience=None, monitor=monitor).fit(windows)
+    _, aside = split_people(windows, 0.2, 0)
+    values = [row[f"valid_{monitor}"] for row in stager.history_]
+    assert len(values) == 10
+    if monitor == "loss":
+        achieved = log_loss(aside.y, stager.predict_proba(aside), labels=[0, 1, 2])
+        assert achieved == pytest.approx(min(values), rel=1e-4)
+    else:
+        achieved = f1_score(aside.y, stager.predict(aside), average="macro")
+        assert achieved == pytest.approx(max(values))
+
+
+# ---------------------------------------------------------------------- what is computed within
+
+
+def test_outputs_can_be_read_by_name(windows: Windows, sequential: dict[str, Any]) -> None:
+    stager = SleepStager(**sequential).fit(windows)
+    kinds = ("logits", "features", "window", "attention")
+    found = stager.read_out(windows, kinds, attention=[["window_encoder.0"]])
+    assert set(found) == {"logits", "features", "window", "attention.0.0"}
+    assert {len(rows) for rows in found.values()} == {48}
+    np.testing.assert_array_equal(found["logits"], stager.decision_function(windows))
+    np.testing.assert_array_equal(found["features"], stager.transform(windows))
+    with pytest.raises(NotFittedError):
+        SleepStager().read_out(windows)
+
+
 # ---------------------------------------------------------------------- odd sizes
 
 
@@ -304,6 +469,11 @@ def test_it_must_be_fitted_first(windows: Windows, tiny: dict[str, Any]) -> None
         ({"model": "attnsleep"}, "takes 1 channel, not 2"),
         ({"class_weight": "even"}, "class_weight is 'balanced' or None, not 'even'"),
         ({"valid_size": 1.0}, "valid_size is a share"),
+        ({"max_epochs": -1}, "max_epochs is at least 1, not -1"),
+        ({"monitor": "accuracy"}, "monitor is 'loss' or 'macro_f1', not 'accuracy'"),
+        ({"sequence_length": 4}, "'chambon2018' stages single windows; leave out sequence_length"),
+        ({"model": "sequence-student"}, "'sequence-student' stages sequences; set sequence_length"),
+        ({"model": "sequence-student", "sequence_length": 0}, "at least 1 window, not 0"),
     ],
 )
 def test_parameters_that_do_not_fit_are_named(

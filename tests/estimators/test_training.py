@@ -10,16 +10,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import Callback
 from torch import nn
 
 from sleepshift.estimators.training import (
     balanced_weights,
+    budget,
+    cross_entropy,
+    items,
     on_epoch,
     predict_logits,
+    read_out,
     resolve_device,
     seeded,
+    settle,
     train,
 )
 from sleepshift.models.mlp import MLP
@@ -104,7 +110,7 @@ def test_balanced_weights_are_scikit_learns_and_next_to_nothing_where_absent(
 def test_validation_windows_of_a_class_nobody_trained_on_have_a_loss() -> None:
     data, valid = blobs(30), blobs(30, seed=1).with_labels(np.full(30, 2))
     data = data[np.flatnonzero(data.y != 2)]
-    history = go(net(), data, valid, class_weight=balanced_weights(data.y, 3))
+    history = go(net(), data, valid, criterion=cross_entropy(balanced_weights(data.y, 3)))
     assert np.isfinite([row["valid_loss"] for row in history]).all()
 
 
@@ -266,10 +272,212 @@ def test_reading_out_leaves_no_trace() -> None:
     module = net()
     before = copy.deepcopy(module.state_dict())
     state = torch.get_rng_state()
-    predict_logits(module, blobs(20), features=True, device="cpu")
+    read_out(module, blobs(20), ("logits", "features"), device="cpu")
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert not module._forward_hooks
     assert not module.final_layer._forward_pre_hooks
+    assert module.training is False
+
+
+class Echo(nn.Module):
+    """A network of sequences whose logits are the first values of each window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window_encoder = nn.Flatten()
+        self.final_layer = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.window_encoder(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.final_layer(z)[..., :3].movedim(-1, 1)
+
+
+class Plain(nn.Module):
+    """A network without batch normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.final_layer = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.final_layer(x.flatten(1))
+
+
+@pytest.mark.parametrize("length", [1, 3, 16, 100])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_what_is_read_of_sequences_is_in_the_order_of_the_windows(
+    length: int, shuffled: bool
+) -> None:
+    data = blobs(150)
+    if shuffled:
+        data = data[np.random.default_rng(0).permutation(150)[:70]]
+    kinds = ("logits", "features", "window")
+    found = read_out(Echo(), data, kinds, sequence_length=length, device="cpu")
+    flat = np.asarray(data).reshape(len(data), -1)
+    np.testing.assert_array_equal(found["logits"], flat[:, :3])
+    np.testing.assert_array_equal(found["features"], flat)
+    np.testing.assert_array_equal(found["window"], flat)
+
+
+def test_what_a_network_keeps_of_a_pass_is_forgotten() -> None:
+    module = Plain()
+    module.register_forward_hook(lambda net, inputs, _: setattr(net, "kept", inputs[0]))
+    module.kept = None
+    predict_logits(module, blobs(5), device="cpu")
+    assert module.kept is None
+
+
+def test_only_what_is_asked_for_is_read() -> None:
+    assert set(read_out(net(), blobs(5), ("features",), device="cpu")) == {"features"}
+
+
+# ---------------------------------------------------------------------- without training
+
+
+@pytest.mark.parametrize("n", [2, 16, 17, 33, 40])
+def test_statistics_settle_on_the_data_and_nothing_else_moves(n: int) -> None:
+    """People come one after the other: each batch must see all of them."""
+    module, data = net(), blobs(n)
+    shifts = np.repeat(10.0 * np.arange(n // 2 + 1), 2)[:n, None, None]
+    data = Windows.from_arrays(np.asarray(data) + shifts, data.y)
+    go(module, blobs(32), max_epochs=1)
+    before = copy.deepcopy(module.state_dict())
+    momenta = [m.momentum for m in module.modules() if isinstance(m, nn.BatchNorm1d)]
+    state = torch.get_rng_state()
+    settle(module, data, 16)
+    moved = {k for k, v in module.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved <= {k for k in before if k.endswith(("running_mean", "running_var", "tracked"))}
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [m.momentum for m in module.modules() if isinstance(m, nn.BatchNorm1d)] == momenta
+    assert not any(m.training for m in module.modules())
+    first = next(m for m in module.modules() if isinstance(m, nn.BatchNorm1d))
+    flat = np.asarray(data).reshape(n, -1)
+    np.testing.assert_allclose(first.running_mean, flat.mean(axis=0), rtol=1e-4, atol=0.3)
+    np.testing.assert_allclose(first.running_var, flat.var(axis=0, ddof=1), rtol=0.1)
+
+
+def test_a_network_without_statistics_has_nothing_to_settle() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
+    before = copy.deepcopy(module.state_dict())
+    settle(module, blobs(5), 2)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+# ---------------------------------------------------------------------- what is better
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+def test_macro_f1_is_scikit_learns_on_all_validation_windows(sequences: bool) -> None:
+    length = 7 if sequences else None
+    module = Echo() if sequences else net()
+    if sequences:
+        module.final_layer = nn.Linear(8, 8)
+    valid = blobs(28, seed=1)[np.arange(28) % 3 != 2]  # a stage is missing
+    parts = [items(part, length) for part in (blobs(40), valid)]
+    keep = {"max_epochs": 4, "batch_size": 5, "lr": 1e-9}
+    history = go(module, *parts, monitor="macro_f1", **keep)
+    predicted = predict_logits(module, valid, sequence_length=length, device="cpu").argmax(1)
+    expected = f1_score(valid.y, predicted, labels=[0, 1], average="macro")
+    assert [row["valid_macro_f1"] for row in history] == pytest.approx([expected] * len(history))
+
+
+def test_the_pass_of_highest_macro_f1_is_kept() -> None:
+    data, valid = blobs(48), blobs(48, seed=1, shift=-1.0)  # what is learned does harm there
+    module = net()
+    budget = {"max_epochs": 8, "lr": 5e-2, "patience": None}
+    history = go(module, data, valid, monitor="macro_f1", **budget)
+    scores = [row["valid_macro_f1"] for row in history]
+    predicted = predict_logits(module, valid, device="cpu").argmax(axis=1)
+    assert len(scores) == 8
+    assert len(set(scores)) > 1
+    assert f1_score(valid.y, predicted, average="macro") == pytest.approx(max(scores))
+    short = go(net(), data, valid, monitor="macro_f1", max_epochs=40, lr=5e-2, patience=3)
+    scores = [row["valid_macro_f1"] for row in short]
+    assert len(scores) == np.argmax(scores) + 1 + 3
+
+
+def test_what_is_watched_changes_no_update() -> None:
+    data, valid = blobs(48), blobs(24, seed=1)
+    histories = [go(net(), data, valid, monitor=m, max_epochs=5) for m in ("loss", "macro_f1")]
+    losses = [[row["train_loss"] for row in history] for history in histories]
+    assert losses[0] == losses[1]
+    with pytest.raises(ValueError, match="monitor is 'loss' or 'macro_f1', not 'accuracy'"):
+        go(net(), data, valid, monitor="accuracy")
+
+
+@pytest.mark.parametrize("n_drawn", [1, 16, 17, 32, 48])
+def test_a_pass_can_be_of_fewer_items_drawn_anew_each_time(n_drawn: int) -> None:
+    seen: list[int] = []
+
+    class Spy(Windows):
+        def __getitems__(self, indices: Any) -> Any:
+            seen.extend(indices)
+            return super().__getitems__(indices)
+
+    data = blobs(48)
+    data.__class__ = Spy
+    go(net(drop_prob=0.0) if n_drawn > 1 else Plain(), data, n_drawn=n_drawn, max_epochs=2)
+    n = n_drawn - (n_drawn == 17)  # a last batch of one is left out
+    passes = seen[:n], seen[n:]
+    assert [len(set(part)) for part in passes] == [n, n]
+    assert set(passes[0]) != set(passes[1]) or n == 48
+
+
+# ---------------------------------------------------------------------- losses, batches
+
+
+def test_the_loss_counts_windows_with_a_label_and_no_others() -> None:
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, 5, generator=rng)
+    target = torch.randint(-1, 3, (4, 5), generator=rng)
+    rows, labels = logits.movedim(1, -1).reshape(-1, 3), target.flatten()
+    known = labels >= 0
+    expected = nn.functional.cross_entropy(rows[known], labels[known], weight=weight)
+    assert known.sum() < 20
+    torch.testing.assert_close(cross_entropy(weight)(logits, target), expected)
+    torch.testing.assert_close(cross_entropy(weight)(rows, labels), expected)
+
+
+def test_a_criterion_of_ones_own_is_trained_along() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+            self.modes: set[bool] = set()
+
+        def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            self.modes.add(self.training)
+            return nn.functional.cross_entropy(self.scale * logits, target)
+
+    criterion = Scaled()
+    go(net(), blobs(32), blobs(9), criterion=criterion)
+    assert criterion.scale != 1
+    assert criterion.modes == {True, False}
+
+
+def test_the_plain_loss_is_cross_entropy() -> None:
+    one, other = net(), net()
+    go(one, blobs(32))
+    go(other, blobs(32), criterion=nn.CrossEntropyLoss())
+    assert torch.equal(one.final_layer.weight, other.final_layer.weight)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(None, 64), (1, 64), (5, 12), (64, 1), (99, 1)])
+def test_a_batch_counts_windows_also_in_sequences(length: int | None, expected: int) -> None:
+    from sleepshift.estimators import SleepStager
+
+    assert budget(SleepStager(), length)["batch_size"] == expected
+
+
+def test_items_are_windows_or_sequences_of_them() -> None:
+    data = blobs(10)
+    assert items(data, None) is data
+    assert [len(items(data, k)) for k in (1, 3, 10, 11)] == [10, 4, 1, 1]
+
+
+# ---------------------------------------------------------------------- who listens
 
 
 def test_passes_are_reported_to_whoever_listens() -> None:

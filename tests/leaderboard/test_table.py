@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from sleepshift.errors import GridError
 from sleepshift.leaderboard.frame import person_figures
 from sleepshift.leaderboard.metrics import METRICS
-from sleepshift.leaderboard.table import bootstrap_interval, check_grid, leaderboard, to_markdown
+from sleepshift.leaderboard.statistics import bootstrap_interval
+from sleepshift.leaderboard.table import check_grid, leaderboard, to_markdown
 from sleepshift.methods import METHODS
 
 TASKS = {
@@ -29,9 +32,12 @@ FACTS = {
         "unlabeled": m.unlabeled,
         "deep": m.deep,
         "floor": m.floor,
+        "privileged": m.privileged,
     }
     for name, m in METHODS.items()
 }
+
+BOUND = "bound: the teacher on its own view"
 
 
 def _frame(methods: dict[str, float], *, seeds: int = 1, people: int = 6) -> pd.DataFrame:
@@ -108,6 +114,34 @@ def test_a_method_is_only_held_against_floors_with_no_more_labels() -> None:
     assert flags["finetune-all"] == "below feature floor"
 
 
+def test_a_bound_has_no_rank_and_is_no_floor() -> None:
+    skills = {"teacher": 0.9, "student-only": 0.7, "kd-softmax": 0.8, "features-logreg": 0.75}
+    table = leaderboard(_frame(skills), TASKS, FACTS).set_index("method")
+    assert list(table.index) == ["teacher", "kd-softmax", "features-logreg", "student-only"]
+    assert table["rank"].isna().tolist() == [True, False, False, False]
+    assert table["rank"].dropna().tolist() == [1, 2, 3]
+    assert table["flag"].tolist() == [BOUND, "", "", "below feature floor"]
+    written = pd.read_csv(io.StringIO(table.to_csv()))
+    assert written["rank"].tolist()[1:] == [1, 2, 3]
+
+
+def test_a_bound_below_a_floor_is_still_a_bound() -> None:
+    table = leaderboard(_frame({"features-logreg": 0.9, "teacher": 0.5}), TASKS, FACTS)
+    assert table["flag"].tolist() == ["", BOUND]
+    assert table["rank"].tolist()[0] == 1
+    text = to_markdown(table, _frame({"features-logreg": 0.9, "teacher": 0.5}), TASKS, FACTS, [])
+    assert "| - | teacher |" in text
+    assert "| 1 | features-logreg |" in text
+
+
+def test_methods_recorded_before_there_were_bounds_are_none() -> None:
+    frame = _frame({"source-only": 0.8, "features-logreg": 0.6})
+    before = {n: {k: v for k, v in f.items() if k != "privileged"} for n, f in FACTS.items()}
+    pd.testing.assert_frame_equal(
+        leaderboard(frame, TASKS, before), leaderboard(frame, TASKS, FACTS)
+    )
+
+
 def test_an_incomplete_grid_is_refused_unless_it_is_marked() -> None:
     frame = _frame({"source-only": 0.8})
     lost = {"task": "t", "fold": "old", "method": "pooled", "seed": 0, "status": "missing"}
@@ -145,6 +179,27 @@ def test_markdown_lists_what_was_left_out_and_says_simulated() -> None:
     assert "rp-linear: skipped: no order" in text
     assert "x.edf: too short" in text
     assert "(simulated data)" in text
+
+
+def test_what_was_left_out_for_one_reason_is_one_line() -> None:
+    frame = _frame({"source-only": 0.8})
+    lost = [
+        {"task": "t", "fold": fold, "method": method, "status": f"skipped: {why}"}
+        for fold in ("old", "new")
+        for method, why in (("sleepkd", "no sequences"), ("takd", "no helper"), ("ts-linear", ""))
+    ]
+    lost.append({"task": "t", "fold": "old", "method": "sleepkd@published", "status": "missing"})
+    lost.append({"task": "t", "fold": "old", "method": "rp-linear", "status": lost[0]["status"]})
+    frame = pd.concat([frame, pd.DataFrame(lost)], ignore_index=True)
+    text = to_markdown(leaderboard(frame, TASKS, FACTS), frame, TASKS, FACTS, [])
+    _, left_out = text.split("## Left out")
+    assert left_out.strip().splitlines() == [
+        "- t: sleepkd, rp-linear: skipped: no sequences",
+        "- t: takd: skipped: no helper",
+        "- t: ts-linear: skipped: ",
+        "- t: sleepkd@published: missing",
+        "- t, recording left out: x.edf: too short",
+    ]
 
 
 def test_markdown_says_who_learned_from_the_test_peoples_signals_and_where() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from sleepshift.errors import TaskError
-from sleepshift.protocol.protocols import CrossAge, LeaveSubjectsOut, Protocol
+from sleepshift.protocol.protocols import CrossAge, CrossModality, LeaveSubjectsOut, Protocol
 
 
 def people_table(n=40):
@@ -183,3 +183,87 @@ def test_more_folds_than_people_are_refused():
 def test_protocols_that_make_no_sense_are_refused(settings, reason):
     with pytest.raises(ValidationError, match=reason):
         TypeAdapter(Protocol).validate_python(settings)
+
+
+# ---------------------------------------------------------------------- cross-modality
+
+
+def make_cross(n_folds, labeled=None, order=None):
+    return CrossModality(kind="cross-modality", n_folds=n_folds, labeled=labeled, order=order)
+
+
+@given(st.data())
+def test_labels_are_withheld_of_all_but_some_of_the_people_to_learn_from(data):
+    n = data.draw(st.integers(6, 40))
+    n_folds = data.draw(st.integers(2, n // 2))
+    labeled = data.draw(st.integers(2, n - -(-n // n_folds) - 1))
+    seed = data.draw(st.integers(0, 99))
+    order = data.draw(st.none() | st.permutations(range(n)))
+    found = make_cross(n_folds, labeled, order).roles(
+        people_table(n), seed=seed, allow_missing=False
+    )
+    whole = make_cross(n_folds, None, order).roles(people_table(n), seed=seed, allow_missing=False)
+    plain = make_loso(n_folds, order).roles(people_table(n), seed=seed, allow_missing=False)
+    assert whole == plain
+    assert sorted(p for roles in found for p in roles.test) == sorted(map(str, range(n)))
+    for roles, other in zip(found, whole, strict=True):
+        assert (roles.name, roles.test, roles.labeled) == (other.name, other.test, None)
+        assert len(roles.source) == labeled
+        assert not set(roles.source) & set(roles.unlabeled)
+        assert sorted(roles.source + roles.unlabeled) == sorted(other.source)
+        assert not roles.transductive
+        assert all(type(person) is str for person in roles.source + roles.unlabeled)
+
+
+def test_who_comes_with_labels_follows_the_data_seed_only():
+    protocol = make_cross(4, 3, list(range(20)))
+
+    def draw(seed):
+        found = protocol.roles(people_table(20), seed=seed, allow_missing=False)
+        assert [r.test for r in found] == [
+            [str(k) for k in range(j, j + 5)] for j in (0, 5, 10, 15)
+        ]
+        return tuple(tuple(r.source) for r in found)
+
+    assert [draw(seed) for seed in range(5)] == [draw(seed) for seed in range(5)]
+    assert len({draw(seed) for seed in range(5)}) == 5
+
+
+def test_every_person_can_be_drawn_with_labels():
+    drawn = set()
+    for seed in range(60):
+        for roles in make_cross(3, 2).roles(people_table(9), seed=seed, allow_missing=False):
+            drawn.update(roles.source)
+    assert drawn == {str(k) for k in range(9)}
+
+
+def test_as_many_labels_as_people_are_refused():
+    for labeled, n in ((4, 6), (5, 6), (3, 5)):
+        with pytest.raises(TaskError, match=rf"protocol\.labeled: {labeled} people with labels"):
+            make_cross(3, labeled).roles(people_table(n), seed=0, allow_missing=False)
+    (first, *_) = make_cross(3, 3).roles(people_table(6), seed=0, allow_missing=False)
+    assert (len(first.source), len(first.unlabeled)) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"labeled": 1}, "labeled\n.*greater than or equal to 2"),
+        ({"labeled": "few"}, "labeled\n.*valid integer"),
+        ({"n_folds": 1}, "n_folds\n.*greater than or equal to 2"),
+        ({"kind": "leave-subjects-out", "labeled": 3}, "labeled\n.*Extra"),
+        ({"labelled": 3}, "labelled\n.*Extra"),
+    ],
+)
+def test_cross_modality_that_makes_no_sense_is_refused(settings, reason):
+    with pytest.raises(ValidationError, match=reason):
+        TypeAdapter(Protocol).validate_python({"kind": "cross-modality", "n_folds": 3, **settings})
+
+
+def test_a_kind_makes_its_own_protocol():
+    made = TypeAdapter(Protocol).validate_python({"kind": "cross-modality", "n_folds": 3})
+    assert type(made) is CrossModality
+    assert made.pool_folds
+    assert not made.needs_age
+    made = TypeAdapter(Protocol).validate_python({"kind": "leave-subjects-out", "n_folds": 3})
+    assert type(made) is LeaveSubjectsOut

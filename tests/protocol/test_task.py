@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sleepshift.datasets.electrodes import ELECTRODES
+from sleepshift.datasets.physiology import CHANNELS
+from sleepshift.digest import digest
 from sleepshift.errors import DataError, LeakageError, TaskError
+from sleepshift.models import model_spec
 from sleepshift.protocol import load_task, task_files
 from sleepshift.protocol import task as task_module
 from sleepshift.windows import Windows, open_store
@@ -202,6 +206,89 @@ def test_a_task_cannot_be_changed_by_accident(toy_task):
         task.revision = 2
 
 
+# ---------------------------------------------------------------------- derivations
+
+EARS = """views = { student = ["L-R", "L"], teacher = ["C3-O1", "EEG Fpz-Cz"] }
+empty_derivation = "zeros"
+
+[windows.derivations]
+"L-R" = { plus = ["ELA", "ELB", "ELE"], minus = ["ERA", "ERB", "ERE"] }
+L = { plus = ["ELA", "ELB"], minus = ["ELE"] }
+"C3-O1" = { plus = ["C3"], minus = ["O1"] }
+"""
+
+
+@pytest.fixture
+def ear_task(toy_task):
+    return edited(toy_task, 'views = { student = ["EEG Fpz-Cz"] }\n', EARS)
+
+
+def test_a_task_may_name_derivations(ear_task):
+    task = load_task(ear_task)
+    windows = open_store(task.prepare(ear_task.parent))
+    assert windows.ch_names == task.windows.channels == ("L-R", "L", "C3-O1", "EEG Fpz-Cz")
+    fold = task.folds(windows)[0]
+    assert fold.test.ch_names == ("L-R", "L")
+    dataset = task.make_dataset()
+    raw = dataset.read(dataset.recordings(["0"])[0], ["C3", "O1"])
+    c3, o1 = raw.get_data()[:, :3000].astype(np.float64)
+    first = windows[windows.subjects == "0"].pick(["C3-O1"])[0][0][0]
+    assert np.corrcoef(first, c3 - o1)[0, 1] > 0.9999
+
+
+def test_derivations_are_part_of_what_a_task_asks(ear_task):
+    one = load_task(ear_task)
+    assert one.windows.model_dump()["empty_derivation"] == "zeros"
+    edited(ear_task, 'empty_derivation = "zeros"', 'empty_derivation = "raise"')
+    two = load_task(ear_task)
+    edited(ear_task, 'plus = ["ELA", "ELB"], minus = ["ELE"]', 'plus = ["ELA"], minus = ["ELE"]')
+    three = load_task(ear_task)
+    assert len({task.definition for task in (one, two, three)}) == 3
+
+
+def test_a_task_without_derivations_is_written_as_ever(toy_task):
+    task = load_task(toy_task)
+    assert task.model_dump()["windows"] == {
+        "scheme": "aasm5", "views": {"student": ("EEG Fpz-Cz",)}, "sfreq": 100.0,
+        "trim_wake_minutes": None, "scaling": "robust",
+    }  # fmt: skip
+    edited(toy_task, 'scaling = "robust"', 'scaling = "robust"\nderivations = {}')
+    assert load_task(toy_task).definition == task.definition
+
+
+# What is changed in the task of the ears -> the reason that must be named.
+BAD_DERIVATIONS = {
+    "named like its electrode": ('"C3"], minus', '"C3-O1"], minus', "'C3-O1' is named like one of"),
+    "named like another's electrode": ('plus = ["C3"]', 'plus = ["L"]', "'L' is named like an el"),
+    "an electrode twice": ('"ELB"], minus = ["ELE"]', '"ELA"], minus = ["ELE"]', "'L': .*twice"),
+    "an electrode on both sides": ('minus = ["ELE"]', 'minus = ["ELA"]', "'L': .* on both sides"),
+    "no electrode": ('plus = ["C3"]', "plus = []", "'C3-O1': plus names no electrode"),
+    "in no view": (', teacher = ["C3-O1", "EEG Fpz-Cz"]', "", "'C3-O1' is in no view"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), BAD_DERIVATIONS.values(), ids=BAD_DERIVATIONS)
+def test_a_bad_derivation_is_one_line(ear_task, old, new, reason):
+    with pytest.raises(TaskError, match=f"windows.derivations: derivation {reason}") as caught:
+        load_task(edited(ear_task, old, new))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('plus = ["C3"], minus', "minus", r"windows.derivations.C3-O1.plus: Field required"),
+        ('plus = ["C3"]', 'plus = "C3"', r"windows.derivations.C3-O1.plus: .*tuple"),
+        ('minus = ["O1"]', 'less = ["O1"]', r"windows.derivations.C3-O1.less: Extra"),
+        ('"zeros"', '"drop"', r"windows.empty_derivation: .*'raise' or 'zeros'"),
+    ],
+)
+def test_a_derivation_has_two_sides_and_no_more(ear_task, old, new, reason):
+    with pytest.raises(TaskError, match=reason) as caught:
+        load_task(edited(ear_task, old, new))
+    assert "\n" not in str(caught.value)
+
+
 # ---------------------------------------------------------------------- folds
 
 
@@ -376,6 +463,238 @@ def test_a_fold_whose_test_labels_can_be_read_is_refused(toy):
     leaky = fold.test.with_labels(np.zeros(len(fold.test), int))
     with pytest.raises(LeakageError, match="fold one: test labels can be read"):
         replace(fold, test=leaky).audit()
+
+
+# ---------------------------------------------------------------------- two views
+
+
+@pytest.fixture
+def views(toy_views_task, stores):
+    """The toy task with two views, packed, and its windows."""
+    task = load_task(toy_views_task)
+    return task, open_store(task.prepare(stores)).to_scheme("aasm5")
+
+
+def test_folds_with_two_views_hold_who_they_should(views):
+    task, windows = views
+    folds = task.folds(windows)
+    assert [fold.name for fold in folds] == ["0", "1"]
+    assert sorted(s for fold in folds for s in set(fold.test.subjects)) == list("012345")
+    for fold in folds:
+        parts = (fold.source, fold.target_unlabeled, fold.test)
+        source, unlabeled, test = (set(part.subjects) for part in parts)
+        assert (len(source), len(unlabeled), len(test)) == (2, 1, 3)
+        assert source | unlabeled | test == set("012345")
+        for part in parts:
+            everything = np.isin(windows.subjects, list(set(part.subjects)))
+            np.testing.assert_array_equal(part.rows, np.flatnonzero(everything))
+        assert fold.target_labeled is None
+        assert not fold.transductive
+
+
+def test_learning_sees_all_views_and_testing_one(views):
+    task, windows = views
+    for fold in task.folds(windows):
+        both = ("EEG Fpz-Cz", "EEG Pz-Oz", "ECG")
+        assert fold.source.ch_names == fold.target_unlabeled.ch_names == both
+        assert fold.test.ch_names == ("ECG",)
+        assert fold.privileged.ch_names == ("EEG Fpz-Cz", "EEG Pz-Oz")
+        np.testing.assert_array_equal(fold.test.rows, fold.privileged.rows)
+        for part, hidden in ((fold.test, "EEG Pz-Oz"), (fold.privileged, "ECG")):
+            with pytest.raises(DataError, match=f"no channel '{hidden}'"):
+                part.pick([hidden])
+            seen = np.asarray(windows.pick(part.ch_names).take(part.rows))
+            np.testing.assert_array_equal(np.asarray(part), seen)
+
+
+def test_labels_that_are_withheld_cannot_be_reached(views):
+    task, windows = views
+    for fold in task.folds(windows):
+        for part in (fold.target_unlabeled, fold.test, fold.privileged):
+            assert not part.has_labels
+            assert part[0][1] == -1
+            assert not any("target" in c or "stage" in c for c in part.metadata)
+            with pytest.raises(DataError, match="withheld"):
+                _ = part.y
+            with pytest.raises(DataError, match="hold no labels for that view"):
+                fold.source.labels_of(part)
+            assert part.__dict__["_labels"] is None
+        assert len(fold.source._labels) == len(fold.source)
+
+
+def test_a_fold_whose_privileged_labels_can_be_read_is_refused(views):
+    from dataclasses import replace
+
+    task, windows = views
+    fold = task.folds(windows)[0]
+    leaky = fold.privileged.with_labels(np.zeros(len(fold.privileged), int))
+    with pytest.raises(LeakageError, match="fold 0: test labels can be read"):
+        replace(fold, privileged=leaky).audit()
+
+
+def test_who_has_labels_follows_the_data_seed(views):
+    task, windows = views
+
+    def scored(seed):
+        return [
+            (set(f.test.subjects), set(f.source.subjects))
+            for f in task.folds(windows, data_seed=seed)
+        ]
+
+    assert scored(1) == scored(1)
+    assert any(scored(0) != scored(seed) for seed in (1, 2, 3))
+
+
+def test_without_labeled_everyone_to_learn_from_has_labels(toy_views_task, views):
+    whole = load_task(edited(toy_views_task, "labeled = 2", ""))
+    for fold in whole.folds(views[1]):
+        assert fold.target_unlabeled is None
+        assert len(set(fold.source.subjects)) == 3
+        assert fold.source.has_labels
+
+
+def test_too_many_people_with_labels_are_refused(toy_views_task, views):
+    task = load_task(edited(toy_views_task, "labeled = 2", "labeled = 3"))
+    with pytest.raises(TaskError, match=r"protocol\.labeled: 3 people .* learns from 3 people"):
+        task.folds(views[1])
+
+
+def test_a_task_with_a_teachers_view_but_another_protocol_has_an_upper_bound_too(toy_task, toy):
+    both = 'student = ["EEG Fpz-Cz"], teacher = ["EEG Pz-Oz"]'
+    task = load_task(edited(toy_task, 'student = ["EEG Fpz-Cz"]', both))
+    fold = task.folds(open_store(task.prepare(toy_task.parent)))[0]
+    assert fold.privileged.ch_names == ("EEG Pz-Oz",)
+    assert fold.target_unlabeled.ch_names == ("EEG Fpz-Cz", "EEG Pz-Oz")
+    plain, path = toy
+    assert all(fold.privileged is None for fold in plain.folds(open_store(path)))
+
+
+def test_own_signals_of_test_people_are_the_students_view_alone(toy_task):
+    edited(toy_task, 'unlabeled = { subjects = ["5"] }', 'unlabeled = "test"')
+    both = 'student = ["EEG Fpz-Cz"], teacher = ["EEG Pz-Oz"]'
+    task = load_task(edited(toy_task, 'student = ["EEG Fpz-Cz"]', both))
+    fold = task.folds(open_store(task.prepare(toy_task.parent)))[0]
+    assert fold.transductive
+    assert fold.target_unlabeled.ch_names == fold.test.ch_names == ("EEG Fpz-Cz",)
+
+
+BAD_VIEWS = {
+    "no teacher": (
+        'teacher = ["EEG Fpz-Cz", "EEG Pz-Oz"]\n', "", "windows.views: name the teacher's channels",
+    ),
+    "no student": ('student = ["ECG"]', "", "windows.views: name the student's channels"),
+    "few": ("labeled = 2", "labeled = 1", "protocol.cross-modality.labeled: .*equal to 2"),
+    "no length": (
+        "n_pairs = 64", "sequence_length = 1", "training.sequence_length: .*equal to 2",
+    ),
+    "no assistant": ("n_pairs = 64", "assistant = 1", "training.assistant: Extra"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), BAD_VIEWS.values(), ids=BAD_VIEWS)
+def test_a_bad_task_of_two_views_is_one_line(toy_views_task, old, new, reason):
+    with pytest.raises(TaskError) as caught:
+        load_task(edited(toy_views_task, old, new))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert re.match(reason, message.removeprefix(f"{toy_views_task}: ")), message
+
+
+# ---------------------------------------------------------------------- later fields
+
+LATER = {
+    "teacher_model": ('"utime"', "utime"),
+    "assistant_model": ('"usleep"', "usleep"),
+    "sequence_length": ("20", 20),
+    "monitor": ('"macro_f1"', "macro_f1"),
+}
+
+
+def test_a_task_that_does_not_use_later_fields_is_written_as_ever(toy_task, toy_views_task):
+    task = load_task(toy_task)
+    as_ever = {
+        "model": "chambon2018", "max_epochs": 2, "batch_size": 64, "lr": 1e-3,
+        "target_epochs": 2, "finetune_epochs": 1, "finetune_lr": 3e-4, "pretext_epochs": 1,
+        "n_pairs": 64, "patience": 5,
+    }  # fmt: skip
+    assert task.training.model_dump() == as_ever
+    assert task.model_dump()["training"] == as_ever
+    assert task.model_dump(mode="json")["training"] == as_ever
+    assert load_task(toy_views_task).model_dump()["protocol"]["labeled"] == 2
+
+
+def test_definitions_are_what_they_were_before_there_were_later_fields(toy_task):
+    """Rows that were scored then still belong to their tasks."""
+    dumped = load_task(toy_task).model_dump(mode="json")
+    protocol = {"kind": "cross-age", "source": dumped["protocol"]["source"]}
+    protocol["folds"] = dumped["protocol"]["folds"]
+    asked = {
+        "name": "toy", "revision": 1,
+        "dataset": {
+            "name": "simulated", "licence": "BSD-3-Clause", "login": False,
+            "download": "nothing",
+            "params": {
+                "people": [[3, 25, 40], [5, 70, 85]], "nights": 1, "hours": 0.75, "seed": 3,
+            },
+        },
+        "windows": {
+            "scheme": "aasm5", "views": {"student": ["EEG Fpz-Cz"]}, "sfreq": 100.0,
+            "trim_wake_minutes": None, "scaling": "robust",
+        },
+        "scoring": {"scheme": "aasm5", "primary": "macro_f1"},
+        "training": dumped["training"],
+        "protocol": protocol,
+    }  # fmt: skip
+    assert load_task(toy_task).definition == digest(asked, 8)
+
+
+@pytest.mark.parametrize(("field", "value"), LATER.items(), ids=LATER)
+def test_a_later_field_that_is_used_changes_the_definition(toy_views_task, field, value):
+    before = load_task(toy_views_task)
+    assert field not in before.training.model_dump()
+    written, meant = value
+    after = load_task(
+        edited(toy_views_task, "max_epochs = 2", f"max_epochs = 2\n{field} = {written}")
+    )
+    assert after.definition != before.definition
+    assert after.training.model_dump()[field] == after.model_dump()["training"][field] == meant
+
+
+def test_every_later_field_is_a_field_with_a_default(toy_task):
+    task = load_task(toy_task)
+    for section in (task, task.dataset, task.windows, task.scoring, task.training):
+        fields = type(section).model_fields
+        assert section.later <= set(fields)
+        assert not any(fields[name].is_required() for name in section.later)
+    assert task.training.later == set(LATER)
+
+
+def test_the_number_of_people_with_labels_is_part_of_what_a_task_asks(toy_views_task):
+    before = load_task(toy_views_task)
+    after = load_task(edited(toy_views_task, "labeled = 2", ""))
+    assert after.definition != before.definition
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_every_committed_task_names_networks_and_channels_that_are_there(path):
+    task = load_task(path)
+    dataset = task.dataset
+    training = task.training
+    specs = [
+        model_spec(name or training.model)
+        for name in (training.model, training.teacher_model, training.assistant_model)
+    ]
+    assert len({spec.kind for spec in specs}) == 1
+    assert {spec.sequence for spec in specs} == {training.sequence_length is not None}
+    if dataset.name == "simulated":
+        derived = {part.name: part.electrodes for part in task.windows.derived}
+        for name in task.windows.channels:
+            assert {name} <= {*CHANNELS, *derived}
+            assert set(derived.get(name, ())) <= set(ELECTRODES)
+        n_people = sum(group[0] for group in dataset.params["people"])
+        table = pd.DataFrame({"subject": [str(k) for k in range(n_people)], "age": 50.0})
+        for seed in range(3):
+            assert task.protocol.roles(table, seed=seed, allow_missing=False)
 
 
 def test_real_band_powers_are_split_as_beetl_split_them(shared_data, tmp_path):

@@ -11,13 +11,17 @@ from sklearn.preprocessing import FunctionTransformer
 from sleepshift.digest import digest
 from sleepshift.estimators import (
     BandPower,
+    Distiller,
     FineTuner,
     LinearProbe,
+    OnlineDistiller,
     RelativePositioning,
     SleepStager,
     TemporalShuffling,
     TrainOn,
+    objectives,
 )
+from sleepshift.estimators.objectives import AttentionTransfer, FeatureMatching, SoftLabels
 from sleepshift.estimators.routing import route
 from sleepshift.protocol.fold import Fold
 from sleepshift.runner.keys import NOT_IN_KEYS, describe, fit_key, target_roles
@@ -41,6 +45,23 @@ OTHER = {
     "classifier": LogisticRegression(C=3),
     "base": SleepStager(lr=0.5),
     "encoder": TemporalShuffling(lr=0.5),
+    "sequence_length": 20,
+    "monitor": "macro_f1",
+    "teacher": SleepStager(lr=0.5),
+    "student": SleepStager(lr=0.5),
+    "loss": SoftLabels(temperature=2.0),
+    "pretraining": AttentionTransfer(),
+    "pretraining_epochs": 3,
+    "start": "teacher",
+    "cache": "somewhere",
+    "reduction": "mean",
+    "smoothing": 0.1,
+    "projector": "teacher",
+    "norm": "batch",
+    "distance": "l2",
+    "groups": (("pools.0",),),
+    "feature": "raw-kl",
+    "soft_loss": "cross-entropy",
 }
 
 ESTIMATORS = [
@@ -51,6 +72,13 @@ ESTIMATORS = [
     LinearProbe(RelativePositioning()),
     TrainOn(make_pipeline(BandPower(), LogisticRegression())),
     BandPower(),
+    Distiller(SleepStager(), SleepStager()),
+    OnlineDistiller(SleepStager(), SleepStager()),
+    *(
+        getattr(objectives, name)()
+        for name in objectives.__all__
+        if name not in ("Objective", "PUBLISHED")
+    ),
 ]
 
 
@@ -88,6 +116,38 @@ def test_every_parameter_of_every_estimator_changes_the_description(estimator) -
 def test_nested_parameters_reach_the_description() -> None:
     probe = LinearProbe(RelativePositioning())
     assert digest(describe(probe)) != digest(describe(clone(probe).set_params(encoder__lr=0.1)))
+
+
+def test_what_is_inside_a_distiller_reaches_its_description() -> None:
+    chain = Distiller(Distiller(SleepStager(), SleepStager(), SoftLabels()), SleepStager())
+    chain.set_params(loss=FeatureMatching(), pretraining=AttentionTransfer())
+    before = digest(describe(chain))
+    for name, value in {
+        "teacher__loss__alpha": 0.2,
+        "teacher__teacher__lr": 0.5,
+        "teacher__student__channels": ["Pz"],
+        "student__random_state": 3,
+        "loss__standardize": False,
+        "pretraining__norm": "batch",
+    }.items():
+        assert digest(describe(clone(chain).set_params(**{name: value}))) != before, name
+    for name, value in {"cache": "x", "teacher__cache": "y", "student__device": "cuda"}.items():
+        assert digest(describe(clone(chain).set_params(**{name: value}))) == before, name
+
+
+def test_published_objectives_have_descriptions_of_their_own() -> None:
+    every = {digest(describe(objective)) for objective in objectives.PUBLISHED.values()}
+    assert len(every) == len(objectives.PUBLISHED)
+
+
+def test_unlabelled_windows_are_in_a_distillers_key(fold: Fold) -> None:
+    other = Fold("f", fold.source, None, _windows(["x"], 7).without_labels(), fold.test)
+    distiller = Distiller(SleepStager(), SleepStager(), unlabeled=True)
+    assert set(route(distiller, **target_roles(fold))) == {"X_target_unlabeled"}
+    assert fit_key(distiller, fold) != fit_key(distiller, other)
+    online = OnlineDistiller(SleepStager(), SleepStager())
+    assert route(online, **target_roles(fold)) == {}
+    assert fit_key(online, fold) == fit_key(online, other)
 
 
 def test_a_parameter_without_a_stable_form_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import UTC, datetime
 
 import mne
 import numpy as np
@@ -13,8 +14,8 @@ from sklearn.preprocessing import RobustScaler
 
 from sleepshift.datasets.base import LabelledWindows, Recording
 from sleepshift.datasets.simulated import Simulated
-from sleepshift.errors import DataError
-from sleepshift.windows import Recipe, cut_recording
+from sleepshift.errors import DataError, TaskError
+from sleepshift.windows import Derivation, Recipe, cut_recording, derive
 from sleepshift.windows.cut import CLIP, robust_scale, window_digests
 
 W, S1, S2, S3, S4, R = (f"Sleep stage {stage}" for stage in "W1234R")
@@ -375,3 +376,151 @@ def test_digests_find_copies_only():
     assert len(set(digests.tolist())) == 5
     x[4, 0, 0] = np.nextafter(x[4, 0, 0], np.float32(9))
     assert window_digests(x)[4] != digests[1]
+
+
+# ---------------------------------------------------------------------- derivations
+
+
+class Picked(Given):
+    """Gives the channels asked for, and remembers which they were."""
+
+    def read(self, recording, channels=None):
+        self.asked = channels
+        if isinstance(self.recording, LabelledWindows):
+            picks = [self.recording.ch_names.index(name) for name in channels]
+            fields = {"x": self.recording.x[:, picks], "ch_names": tuple(channels)}
+            return LabelledWindows(**{**self.recording.__dict__, **fields})
+        return self.recording.copy().pick(list(channels))
+
+
+PAIR = Derivation("0-2", ("EEG 0",), ("EEG 2",))
+MEANS = Derivation("01-23", ("EEG 0", "EEG 1"), ("EEG 2", "EEG 3"))
+
+
+def derived(source, channels, *, sfreq=None, trim=None, scaling="none", empty="raise"):
+    recipe = Recipe(
+        channels=channels, sfreq=sfreq, trim_wake_minutes=trim, scaling=scaling,
+        derivations=(PAIR, MEANS), empty_derivation=empty,
+    )  # fmt: skip
+    return cut_recording(Picked(source), Recording(subject="0", session="1"), recipe)
+
+
+@pytest.mark.parametrize("settings", [{}, {"trim": 1}, {"sfreq": 50.0}, {"scaling": "robust"}])
+@pytest.mark.parametrize("began", [None, datetime(2020, 1, 1, 23, tzinfo=UTC)])
+@pytest.mark.parametrize("cropped", [False, True])
+def test_a_pair_is_cut_like_the_bipolar_channel_that_mne_makes(settings, began, cropped):
+    raw = make_raw([(W, 600), (S2, 90), (S1, 10), (R, 200), (W, 600)], n_channels=4)
+    raw.set_meas_date(began)
+    if cropped:
+        raw.crop(tmin=300)
+    expected = cut(
+        mne.set_bipolar_reference(raw, "EEG 0", "EEG 2", ch_name="0-2", verbose=False).pick(
+            ["0-2"]
+        ),
+        **{"sfreq": None, **settings},
+    )
+    got = derived(raw, ("0-2",), **settings)
+    np.testing.assert_array_equal(got.windows.x, expected.windows.x)
+    np.testing.assert_array_equal(got.windows.onset, expected.windows.onset)
+    np.testing.assert_array_equal(got.digests, expected.digests)
+    assert got.windows.y.tolist() == expected.windows.y.tolist()
+    assert got.windows.sfreq == expected.windows.sfreq
+    assert got.windows.ch_names == ("0-2",)
+
+
+def test_channels_and_derivations_come_in_the_order_asked():
+    raw = make_raw(PLAIN, n_channels=4)
+    names = ("EEG 3", "01-23", "EEG 0", "0-2")
+    windows = derived(raw, names).windows
+    assert windows.ch_names == names
+    a, b, c, d = cut(raw).windows.x.transpose(1, 0, 2).astype(np.float64)
+    expected = np.stack([d, (a + b - c - d) / 2, a, a - c], axis=1)
+    np.testing.assert_allclose(windows.x, expected, rtol=1e-5, atol=1e-11)
+
+
+def test_each_electrode_is_read_once_and_no_other():
+    source = make_raw(PLAIN, n_channels=6)
+    for channels, electrodes in (
+        (("0-2",), ("EEG 0", "EEG 2")),
+        (("EEG 5", "01-23", "0-2"), ("EEG 5", "EEG 0", "EEG 1", "EEG 2", "EEG 3")),
+        (("EEG 5", "EEG 4"), ("EEG 5", "EEG 4")),
+    ):
+        recipe = Recipe(
+            channels=channels, sfreq=None, trim_wake_minutes=None, scaling="none",
+            derivations=(MEANS, PAIR),
+        )  # fmt: skip
+        dataset = Picked(source)
+        cut_recording(dataset, Recording(subject="0", session="1"), recipe)
+        assert tuple(dataset.asked) == electrodes
+
+
+@pytest.mark.parametrize("sfreq", [100.0, 50.0])
+@pytest.mark.parametrize("held", [np.nan, 1.0])
+def test_bad_electrodes_take_no_part_whatever_they_hold(sfreq, held):
+    raw = make_raw(PLAIN, n_channels=4)
+    without = Derivation("01-23", ("EEG 1",), ("EEG 2", "EEG 3"))
+    recipe = Recipe(
+        channels=("01-23",), sfreq=sfreq, trim_wake_minutes=None, scaling="none",
+        derivations=(without,),
+    )  # fmt: skip
+    expected = cut_recording(Picked(raw), Recording(subject="0", session="1"), recipe)
+    raw._data[0] = held
+    raw.info["bads"] = ["EEG 0"]
+    got = derived(raw, ("01-23",), sfreq=sfreq)
+    np.testing.assert_array_equal(got.windows.x, expected.windows.x)
+    assert not got.nan.any()
+
+
+def test_gaps_of_an_electrode_that_is_not_bad_are_counted():
+    raw = make_raw(PLAIN, n_channels=4)
+    raw._data[2, 40000] = np.nan
+    assert np.flatnonzero(derived(raw, ("0-2", "EEG 1")).nan).tolist() == [13]
+    with pytest.raises(DataError, match="channel '0-2' has gaps"):
+        derived(raw, ("0-2",), sfreq=50.0)
+
+
+def test_a_derivation_that_lost_its_electrodes_is_refused_or_zero():
+    raw = make_raw(PLAIN, n_channels=4)
+    raw.info["bads"] = ["EEG 0"]
+    with pytest.raises(DataError, match="subject 0 session 1: derivation '0-2': every electrode"):
+        derived(raw, ("0-2", "01-23"))
+    for scaling in ("none", "robust"):
+        done = derived(raw, ("0-2", "01-23"), empty="zeros", scaling=scaling)
+        assert (done.windows.x[:, 0] == 0).all()
+        assert (done.windows.x[:, 1].std(axis=1) > 0).all()
+        assert not done.flat.any()  # zeros by rule are no dead signal
+    with pytest.raises(DataError, match="subject 0 session 1: no derivation has electrodes left"):
+        derived(raw, ("0-2",), empty="zeros")
+    raw._data[1:, 3000:6000] = 0
+    assert np.flatnonzero(derived(raw, ("0-2", "01-23"), empty="zeros").flat).tolist() == [1]
+
+
+def test_windows_that_come_cut_are_derived_and_features_are_not():
+    x = np.random.default_rng(0).normal(size=(5, 4, 300)).astype(np.float32)
+    names = tuple(f"EEG {k}" for k in range(4))
+    source = LabelledWindows(x=x, y=np.arange(5), onset=None, ch_names=names, sfreq=10.0)
+    windows = derived(source, ("EEG 3", "01-23", "0-2")).windows
+    assert windows.ch_names == ("EEG 3", "01-23", "0-2")
+    np.testing.assert_array_equal(windows.x[:, 0], x[:, 3])
+    np.testing.assert_array_equal(windows.x[:, 1:], derive(x, names, [MEANS, PAIR]))
+    assert windows.y.tolist() == [0, 1, 2, 3, 4]
+    features = LabelledWindows(**{**source.__dict__, "sfreq": None})
+    with pytest.raises(DataError, match="subject 0 session 1 holds features; only signals"):
+        derived(features, ("0-2",))
+    assert derived(features, ("EEG 3",)).windows.ch_names == ("EEG 3",)
+
+
+def test_recipes_without_derivations_are_written_as_ever():
+    plain = {"channels": ("a",), "sfreq": 50.0, "trim_wake_minutes": None, "scaling": "none"}
+    assert Recipe(**plain).plain() == {**plain, "window_seconds": 30.0, "clip": 20.0}
+    more = Recipe(**plain, derivations=(PAIR,)).plain()
+    assert more["derivations"] == ({"name": "0-2", "plus": ("EEG 0",), "minus": ("EEG 2",)},)
+    assert more["empty_derivation"] == "raise"
+
+
+def test_a_recipe_that_makes_no_sense_is_one_line():
+    plain = {"sfreq": None, "trim_wake_minutes": None, "scaling": "none"}
+    with pytest.raises(TaskError, match="must name its channels"):
+        Recipe(channels=None, derivations=(PAIR,), **plain)
+    with pytest.raises(TaskError, match="two derivations '0-2'"):
+        Recipe(channels=("0-2",), derivations=(PAIR, PAIR), **plain)

@@ -279,15 +279,15 @@ class Night:
         KeyError
             If `name` is not in `CHANNELS`.
         """
-        rng = self._stream(f"channel {name}")
+        rng = self.stream(f"channel {name}")
         coloured, white = _OWN_NOISE[name]
         # Electrodes never sit quite the same: contact and place differ by person and night.
         contact = np.exp(0.2 * rng.standard_normal(len(_MIXING[name]) + 2)).astype(np.float32)
         signal = pink_noise(rng, self.n_times, SFREQ, self.person.exponent)
-        signal *= to_samples(contact[0] * coloured * self._strength("background", rng), SFREQ)
+        signal *= to_samples(contact[0] * coloured * self.strength("background", rng), SFREQ)
         signal += rng.standard_normal(self.n_times, dtype=np.float32) * (contact[1] * white)
         for (source, weight), place in zip(_MIXING[name].items(), contact[2:], strict=True):
-            signal += self._source(source) * (weight * place)
+            signal += self.source(source) * (weight * place)
         if name == "ECG":
             signal += self._heart()
         signal *= np.float32(1e-6)
@@ -296,9 +296,10 @@ class Night:
     @cached_property
     def body(self) -> np.ndarray:
         """What the body does: share of each stage in each second, shape (n_seconds, 5)."""
-        return blur_stages(self.stages, self.person.blur, self._stream("body"))
+        return blur_stages(self.stages, self.person.blur, self.stream("body"))
 
-    def _stream(self, name: str) -> np.random.Generator:
+    def stream(self, name: str) -> np.random.Generator:
+        """Random numbers of this night that no other name shares."""
         return named_stream(*self._key, name)
 
     def _waxing(self, rng: np.random.Generator, spread: float) -> np.ndarray:
@@ -308,8 +309,8 @@ class Night:
         seconds = np.arange(self.n_seconds) / 10
         return np.exp(spread * np.interp(seconds, range(len(smooth)), smooth))
 
-    def _strength(self, name: str, rng: np.random.Generator) -> np.ndarray:
-        """uV in each second."""
+    def strength(self, name: str, rng: np.random.Generator) -> np.ndarray:
+        """Strength of a rhythm or noise, in uV in each second."""
         strength = self.body @ np.array(_STRENGTH[name]) * self.person.gains[name]
         return strength * self._waxing(rng, _WAXING)
 
@@ -317,16 +318,30 @@ class Night:
         """Factor on the slow waves in each second: 0.5 in shallow N3 to 1.5 in deep N3."""
         return 0.5 + np.repeat(self.depth, WINDOW_SECONDS)
 
-    def _source(self, name: str) -> np.ndarray:
+    def source(self, name: str) -> np.ndarray:
         """One shared source in uV, ndarray of float32, shape (n_times,)."""
         if name not in self._sources:
-            rng = self._stream(name)
-            make = self._events if name in _RATE else self._tone
-            self._sources[name] = make(name, rng)
+            rng = self.stream(name)
+            if name in _RATE:
+                self._sources[name] = self._sum(name, *self._events(name, rng))
+            else:
+                self._sources[name] = self._tone(name, self.strength(name, rng), rng)
         return self._sources[name]
 
-    def _tone(self, name: str, rng: np.random.Generator) -> np.ndarray:
-        strength = to_samples(self._strength(name, rng), SFREQ)
+    def lateral(self, name: str) -> np.ndarray:
+        """What of a source pulls the two sides apart, in uV, ndarray of float32, shape (n_times,).
+
+        It waxes and wanes with the source: events are the same ones, each leaning to a side
+        of its own; rhythms and noises have the same strength and other waves.
+        """
+        course, rng = self.stream(name), self.stream(f"lateral {name}")
+        if name in _RATE:
+            onsets, waveforms = self._events(name, course)
+            return self._sum(name, onsets, waveforms * rng.standard_normal((len(onsets), 1)))
+        return self._tone(name, self.strength(name, course), rng)
+
+    def _tone(self, name: str, per_second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        strength = to_samples(per_second, SFREQ)
         if name in _PEAKS:
             frequency, width = _PEAKS[name]
             if name == "alpha":
@@ -335,7 +350,8 @@ class Night:
         noise = rng.standard_normal(self.n_times + 1, dtype=np.float32)
         return strength * np.diff(noise) * np.float32(np.sqrt(0.5))
 
-    def _events(self, name: str, rng: np.random.Generator) -> np.ndarray:
+    def _events(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Onsets in samples, and a waveform each."""
         rate = self.body @ np.array(_RATE[name]) * self.person.gains[f"{name} rate"]
         rate *= self._waxing(rng, _CLUSTERING)
         if name == "slow waves":
@@ -347,10 +363,13 @@ class Night:
             waveforms = _SHAPES[name](rng, len(onsets))
         if name == "slow waves":
             waveforms *= self._deepness()[onsets // SFREQ, None] ** 0.5
+        return onsets, waveforms
+
+    def _sum(self, name: str, onsets: np.ndarray, waveforms: np.ndarray) -> np.ndarray:
         return add_events(self.n_times, onsets, waveforms) * np.float32(self.person.gains[name])
 
     def _heart(self) -> np.ndarray:
-        rng = self._stream("heart")
+        rng = self.stream("heart")
         person = self.person
         rate = heart_rate(rng, self.body, person.heart_rate, person.heart_variability)
         return electrocardiogram(rng, beat_times(rate), self.n_times, SFREQ, person.r_peak)

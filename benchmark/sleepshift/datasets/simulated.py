@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sleepshift.datasets.base import Dataset, DatasetInfo, Recording
+from sleepshift.datasets.electrodes import ELECTRODES, Electrodes
 from sleepshift.datasets.hypnograms import simulate_stages, split_deep_sleep
 from sleepshift.datasets.physiology import CHANNELS, SFREQ, Night, make_person
 from sleepshift.datasets.waveforms import named_stream
@@ -200,7 +201,10 @@ class Simulated(Dataset):
         ]
 
     def read(self, recording: Recording, channels: Sequence[str] | None = None) -> mne.io.BaseRaw:
-        """Make one night with the named channels (all, by default), 100 Hz, in Volts.
+        """Make one night with the named channels, 100 Hz, in Volts.
+
+        There are the channels of `physiology`, which are the default, and the single
+        electrodes of `electrodes`; of these the bad ones are in ``raw.info["bads"]``.
 
         Raises
         ------
@@ -210,13 +214,12 @@ class Simulated(Dataset):
         import mne
 
         names = list(CHANNELS) if channels is None else list(channels)
+        types = {**CHANNELS, **ELECTRODES}
         if not names:
+            raise DataError(f"{recording}: no channel is asked for; there are {', '.join(types)}")
+        if unknown := [name for name in names if name not in types]:
             raise DataError(
-                f"{recording}: no channel is asked for; there are {', '.join(CHANNELS)}"
-            )
-        if unknown := [name for name in names if name not in CHANNELS]:
-            raise DataError(
-                f"{recording}: no channel {', '.join(unknown)}; there are {', '.join(CHANNELS)}"
+                f"{recording}: no channel {', '.join(unknown)}; there are {', '.join(types)}"
             )
         if recording not in self.recordings([recording.subject]):
             raise DataError(f"{recording}: not a recording of this simulated dataset")
@@ -225,8 +228,12 @@ class Simulated(Dataset):
         stages, night = simulate_night(
             int(recording.subject), int(recording.session), recording.age, n_windows, self.seed
         )
-        signals = np.stack([night.channel(name) for name in names]).astype(np.float64)
-        info = mne.create_info(names, SFREQ, [CHANNELS[name] for name in names], verbose=False)
+        electrodes = Electrodes(night)
+        signals = np.empty((len(names), night.n_times))
+        for name, signal in zip(names, signals, strict=True):
+            signal[:] = electrodes.signal(name) if name in ELECTRODES else night.channel(name)
+        info = mne.create_info(names, SFREQ, [types[name] for name in names], verbose=False)
+        info["bads"] = [name for name in electrodes.bads if name in names]
         info["description"] = "SIMULATED by sleepshift; no real person"
         raw = mne.io.RawArray(signals, info, verbose=False)
         return raw.set_annotations(mne.Annotations(*stage_bouts(stages)), verbose=False)

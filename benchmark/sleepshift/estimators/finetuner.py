@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from torch import nn
 from torch.utils.data import Dataset
 
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
-from sleepshift.estimators.routing import fit_routed
+from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import NetworkClassifier
-from sleepshift.estimators.training import budget, predict_logits, seeded, train
+from sleepshift.estimators.training import budget, items, read_out, seeded, train
 from sleepshift.models.parts import HeadOnFeatures
 from sleepshift.windows.windows import Windows
 
@@ -99,7 +97,7 @@ class FineTuner(NetworkClassifier):
 
     def prerequisites(self) -> dict[str, Any]:
         """Estimators to fit first, by parameter name."""
-        return {} if isinstance(self.base, FrozenEstimator) else {"base": self.base}
+        return unfitted(base=self.base)
 
     def fit(
         self,
@@ -133,11 +131,7 @@ class FineTuner(NetworkClassifier):
             raise ValueError(f"trainable is all, head, norm or none, not {self.trainable!r}")
         if X_target_labeled is None and y_target_labeled is not None:
             raise ValueError("y_target_labeled came without X_target_labeled")
-        frozen = isinstance(self.base, FrozenEstimator)
-        self.base_ = self.base
-        if not frozen:
-            unlabeled = X_target_unlabeled
-            self.base_ = fit_routed(clone(self.base), X, y, X_target_unlabeled=unlabeled)
+        self.base_ = fitted_base(self.base, X, y, X_target_unlabeled=X_target_unlabeled)
         if X_target_labeled is None:
             X_target_labeled, y_target_labeled = X, y
         sfreq = self.base_.sfreq_
@@ -157,6 +151,11 @@ class FineTuner(NetworkClassifier):
             parameter.requires_grad_(True)
         self.module_ = module.eval()
         return self
+
+    @property
+    def sequence_length(self) -> int | None:  # type: ignore[override]
+        """Windows a sequence, where the base stages sequences."""
+        return getattr(getattr(self, "base_", self.base), "sequence_length", None)
 
     def _freeze(self, module: nn.Module) -> list[nn.Module]:
         """Switch gradients off outside the trainable part; return that part's modules."""
@@ -180,20 +179,21 @@ class FineTuner(NetworkClassifier):
         if self.trainable == "none":
             return []
         split = split_people(windows, self.valid_size, self.data_seed)
-        network: nn.Module = module
-        data: Dataset
-        valid: Dataset | None
-        data, valid = split
+        network: nn.Module
+        parts: list[Any]
+        length = self.sequence_length
         if self.trainable == "head":
             network = HeadOnFeatures(module.get_submodule("final_layer"))
-            data = _Features(module, split[0], self.device)
-            valid = None if split[1] is None else _Features(module, split[1], self.device)
+            parts = [part and _Features(module, part, length, self.device) for part in split]
+            length = None
+        else:
+            network = module
+            parts = [part and items(part, length) for part in split]
         return train(
             network,
-            data,
-            valid,
+            *parts,
             active=active,
-            **budget(self),
+            **budget(self, length),
         )
 
     def _check_frozen(
@@ -213,8 +213,13 @@ def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 class _Features(Dataset):
     """Features before the last layer, computed once, with the windows' labels."""
 
-    def __init__(self, module: nn.Module, windows: Windows, device: str) -> None:
-        features = predict_logits(module, windows, features=True, device=device)
+    def __init__(
+        self, module: nn.Module, windows: Windows, sequence_length: int | None, device: str
+    ) -> None:
+        taken = read_out(
+            module, windows, ("features",), sequence_length=sequence_length, device=device
+        )
+        features = taken["features"]
         self.x = torch.from_numpy(features)
         self.y = torch.from_numpy(windows.y.astype(np.int64))
 

@@ -10,7 +10,14 @@ from sklearn.utils import Tags
 
 from sleepshift.windows.windows import Windows
 
-__all__ = ["as_fitted", "as_labelled", "as_windows", "encode", "split_people"]
+__all__ = [
+    "as_fitted",
+    "as_labelled",
+    "as_windows",
+    "encode",
+    "split_people",
+    "split_positions",
+]
 
 _VOLTAGES = ("eeg", "eog", "emg", "ecg", "seeg", "ecog")
 
@@ -146,7 +153,15 @@ def encode(windows: Windows, y: np.ndarray, classes: np.ndarray) -> Windows:
 def split_people(
     windows: Windows, share: float, seed: int, *, stratify: bool = True
 ) -> tuple[Windows, Windows | None]:
-    """Set a share of the people aside for validation.
+    """Set a share of the people aside for validation; see `split_positions`."""
+    train, valid = split_positions(windows, share, seed, stratify=stratify)
+    return windows[train], None if valid is None else windows[valid]
+
+
+def split_positions(
+    windows: Windows, share: float, seed: int, *, stratify: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions of the windows to train on and of those to validate on.
 
     Parameters
     ----------
@@ -159,7 +174,7 @@ def split_people(
 
     Returns
     -------
-    train, valid : Windows, Windows or None
+    train, valid : ndarray of int, ndarray of int or None
         `valid` is None with a share of 0, or where there is one person only. Windows
         that do not say whose they are are split at random by label.
 
@@ -170,25 +185,26 @@ def split_people(
     """
     if not 0 <= share < 1:
         raise ValueError(f"valid_size is a share of the people from 0 to below 1, not {share}")
+    everything = np.arange(len(windows))
     if share == 0:
-        return windows, None
+        return everything, None
     subjects = windows.subjects
     if subjects is None:
         labels = windows.y if stratify else np.zeros(len(windows))
         _, counts = np.unique(labels, return_counts=True)
         n_valid = max(int(np.ceil(share * len(windows))), len(counts))
         if counts.min() < 2 or n_valid > len(windows) - len(counts):
-            return windows, None
+            return everything, None
         splitter = StratifiedShuffleSplit(1, test_size=n_valid, random_state=seed)
         train, valid = next(splitter.split(labels, labels))
-        return windows[np.sort(train)], windows[np.sort(valid)]
+        return np.sort(train), np.sort(valid)
     people = np.unique(subjects)
     if len(people) < 2:
-        return windows, None
+        return everything, None
     n_valid = min(max(1, round(share * len(people))), len(people) - 1)
     held = np.random.default_rng(seed).choice(people, n_valid, replace=False)
     aside = np.isin(subjects, held)
-    return windows[~aside], windows[aside]
+    return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
 def labels_of(X: Any, y: Any) -> Any:

@@ -16,34 +16,13 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
 
-from sleepshift.stages import WINDOW_SECONDS
+from sleepshift.windows.sequences import timeline
 from sleepshift.windows.windows import Windows
 
-__all__ = ["FreshTuples", "PretextNet", "TupleDataset", "draw_pairs", "draw_triplets", "timeline"]
+__all__ = ["FreshTuples", "PretextNet", "TupleDataset", "draw_pairs", "draw_triplets"]
 
 #: Draws tuples: (onsets of one recording, n, rng) -> positions (m, k) and labels (m,), m <= n.
 Draw = Callable[[np.ndarray, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-
-
-def timeline(windows: Windows) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions and onsets (seconds, ascending) of the windows of each recording.
-
-    Raises
-    ------
-    ValueError
-        If the windows have lost their order in time.
-    """
-    if windows.subjects is None:
-        rows = np.argsort(windows.rows, kind="stable")
-        return [(rows, float(WINDOW_SECONDS) * windows.rows[rows])]
-    if not windows.ordered:
-        raise ValueError("these windows do not say when in the night they are")
-    frame = windows.metadata
-    onset = frame["onset"].to_numpy()
-    keys = [c for c in ("subject", "session") if c in frame]
-    groups = frame.groupby(keys, sort=True).indices.values()
-    by_time = [rows[np.argsort(onset[rows], kind="stable")] for rows in groups]
-    return [(rows, onset[rows]) for rows in by_time]
 
 
 def _pick(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:

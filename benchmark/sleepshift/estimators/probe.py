@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sleepshift.estimators.domains import DelegatingClassifier
 from sleepshift.estimators.inputs import labels_of
-from sleepshift.estimators.routing import fit_routed
+from sleepshift.estimators.routing import fitted_base, unfitted
 
 __all__ = ["LinearProbe"]
 
@@ -44,7 +43,7 @@ class LinearProbe(DelegatingClassifier):
 
     def prerequisites(self) -> dict[str, Any]:
         """Estimators to fit first, by parameter name."""
-        return {} if isinstance(self.encoder, FrozenEstimator) else {"encoder": self.encoder}
+        return unfitted(encoder=self.encoder)
 
     def fit(
         self,
@@ -56,11 +55,7 @@ class LinearProbe(DelegatingClassifier):
         X_target_unlabeled: Any = None,
     ) -> LinearProbe:
         """Fit the encoder on the signals, then the classifier on labelled features."""
-        self.encoder_ = self.encoder
-        if not isinstance(self.encoder, FrozenEstimator):
-            self.encoder_ = fit_routed(
-                clone(self.encoder), X, y, X_target_unlabeled=X_target_unlabeled
-            )
+        self.encoder_ = fitted_base(self.encoder, X, y, X_target_unlabeled=X_target_unlabeled)
         if X_target_labeled is not None:
             X, y = X_target_labeled, y_target_labeled
         y = labels_of(X, y)

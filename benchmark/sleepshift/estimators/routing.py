@@ -6,9 +6,11 @@ import inspect
 from typing import Any
 
 from sklearn import config_context
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-__all__ = ["fit_routed", "route"]
+__all__ = ["fit_routed", "fitted_base", "route", "unfitted"]
 
 
 def route(estimator: Any, **roles: Any) -> dict[str, Any]:
@@ -41,3 +43,15 @@ def fit_routed(estimator: Any, X: Any, y: Any, **roles: Any) -> Any:
     """Fit an estimator on (X, y) and the roles it asks for."""
     with config_context(enable_metadata_routing=True):
         return estimator.fit(X, y, **route(estimator, **roles))
+
+
+def unfitted(**bases: Any) -> dict[str, Any]:
+    """Those of an estimator's bases that do not come fitted: its prerequisites."""
+    return {name: base for name, base in bases.items() if not isinstance(base, FrozenEstimator)}
+
+
+def fitted_base(base: Any, X: Any, y: Any, **roles: Any) -> Any:
+    """A base that comes fitted in a `FrozenEstimator` as it is; any other cloned and fitted."""
+    if isinstance(base, FrozenEstimator):
+        return base
+    return fit_routed(clone(base), X, y, **roles)

@@ -7,17 +7,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sleepshift.estimators.inputs import TakesWindows, as_fitted, as_labelled, encode, split_people
+from sleepshift.estimators.inputs import (
+    TakesWindows,
+    as_fitted,
+    as_labelled,
+    encode,
+    split_positions,
+)
 from sleepshift.estimators.stored import StoredNetwork
-from sleepshift.estimators.training import balanced_weights, budget, predict_logits, seeded, train
+from sleepshift.estimators.training import (
+    balanced_weights,
+    budget,
+    cross_entropy,
+    items,
+    read_out,
+    seeded,
+    settle,
+    train,
+)
+from sleepshift.models.taps import Groups
 from sleepshift.windows.windows import Windows
 
-__all__ = ["NetworkClassifier", "SleepStager"]
+__all__ = ["NetworkClassifier", "SleepStager", "StoredClassifier"]
 
 
 class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
@@ -25,7 +42,7 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
 
     A subclass sets ``module_`` (whose last layer is ``final_layer``), ``classes_``,
     ``ch_names_``, ``sfreq_``, ``n_times_`` and ``history_`` in `fit`, and has a ``device``
-    parameter.
+    and, if its network stages sequences, their ``sequence_length``.
     """
 
     module_: nn.Module
@@ -33,15 +50,38 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
     ch_names_: tuple[str, ...]
     sfreq_: float | None
     n_times_: int
+    device: str
+    sequence_length: int | None = None
     history_: list[dict[str, Any]]
 
     def _view(self, X: Any) -> Windows:
         check_is_fitted(self, "module_")
         return as_fitted(X, self)
 
+    def read_out(
+        self, X: Any, kinds: Sequence[str] = ("logits",), *, attention: Groups = ()
+    ) -> dict[str, np.ndarray]:
+        """What the network computes on its way to the logits, one row a window.
+
+        Parameters
+        ----------
+        X : as in `fit`
+        kinds : sequence of {"logits", "features", "window", "attention"}
+        attention : sequence of sequences of str
+            Groups of submodules; see `sleepshift.models.taps.tapped`.
+        """
+        windows, length = self._view(X), self.sequence_length
+        return read_out(
+            self.module_,
+            windows,
+            kinds,
+            attention=attention,
+            sequence_length=length,
+            device=self.device,
+        )
+
     def _logits(self, X: Any) -> np.ndarray:
-        windows = self._view(X)
-        return predict_logits(self.module_, windows, device=self.device)
+        return self.read_out(X)["logits"]
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, shape (n_windows, n_classes).
@@ -71,8 +111,7 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Features before the last layer, shape (n_windows, n_features)."""
-        windows = self._view(X)
-        features = predict_logits(self.module_, windows, features=True, device=self.device)
+        features = self.read_out(X, ("features",))["features"]
         return features.reshape(len(features), -1)
 
     def pretrained_module(self, n_outputs: int) -> nn.Module:
@@ -95,8 +134,24 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
         return sum(p.numel() for p in self.module_.parameters())
 
 
-class SleepStager(StoredNetwork, NetworkClassifier):
-    """A network that stages single windows, trained with skorch through Braindecode.
+class StoredClassifier(StoredNetwork, NetworkClassifier):
+    """A classifier that can be stored: its network, its stages and what it was fitted on."""
+
+    _network = "module_"
+
+    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Network and plain facts from which `restore` makes the same fitted estimator."""
+        module, facts = super().fitted_state()
+        return module, {"classes": self.classes_.tolist(), **facts}
+
+    def restore(self, facts: dict[str, Any]) -> nn.Module:
+        """Set the fitted attributes and return a network whose weights are still to be loaded."""
+        self.classes_ = np.array(facts["classes"])
+        return self._restore(facts, len(self.classes_))
+
+
+class SleepStager(StoredClassifier):
+    """A network that stages windows, trained with skorch through Braindecode.
 
     Parameters
     ----------
@@ -108,14 +163,22 @@ class SleepStager(StoredNetwork, NetworkClassifier):
         Channels of the view, by name; None takes all that X has.
     sfreq : float or None
         Rate of X where it is a plain array; `Windows` carry their own.
+    sequence_length : int or None
+        Consecutive windows that a sequence network stages together; None for networks that
+        stage single windows.
     max_epochs, batch_size, lr, weight_decay
-        Training budget; Adam, cross-entropy.
+        Training budget; Adam, cross-entropy. A batch counts windows. No pass (0) leaves the
+        weights as they are initialised, a control; batch normalisations learn their
+        statistics.
     class_weight : {"balanced"} or None
         ``"balanced"`` weighs stages by the inverse of their share in the training people.
     valid_size : float
         Share of the people set aside to stop early and keep the best pass; 0 trains on all.
     patience : int or None
-        Passes without a lower validation loss before stopping.
+        Passes that are no better on the people set aside before stopping.
+    monitor : {"loss", "macro_f1"}
+        What is better: a lower loss or a higher macro F1. Distilled networks have logits on
+        a teacher's scale, of which the macro F1 does not depend.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     random_state : int or None
@@ -142,14 +205,13 @@ class SleepStager(StoredNetwork, NetworkClassifier):
     (20, 2)
     """
 
-    _network = "module_"
-
     def __init__(
         self,
         model: str = "chambon2018",
         model_params: dict[str, Any] | None = None,
         channels: Sequence[str] | None = None,
         sfreq: float | None = None,
+        sequence_length: int | None = None,
         max_epochs: int = 20,
         batch_size: int = 64,
         lr: float = 1e-3,
@@ -157,6 +219,7 @@ class SleepStager(StoredNetwork, NetworkClassifier):
         class_weight: str | None = None,
         valid_size: float = 0.2,
         patience: int | None = 5,
+        monitor: str = "loss",
         device: str = "auto",
         random_state: int | None = 0,
         data_seed: int = 0,
@@ -166,6 +229,7 @@ class SleepStager(StoredNetwork, NetworkClassifier):
         self.model_params = model_params
         self.channels = channels
         self.sfreq = sfreq
+        self.sequence_length = sequence_length
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -173,6 +237,7 @@ class SleepStager(StoredNetwork, NetworkClassifier):
         self.class_weight = class_weight
         self.valid_size = valid_size
         self.patience = patience
+        self.monitor = monitor
         self.device = device
         self.random_state = random_state
         self.data_seed = data_seed
@@ -196,29 +261,33 @@ class SleepStager(StoredNetwork, NetworkClassifier):
         windows = encode(windows.pick(self.channels), y, classes)
         with seeded(self.random_state):
             module = self._build(windows.shape[1:], windows.sfreq, len(classes))
-            data, valid = split_people(windows, self.valid_size, self.data_seed)
-            weight = None
-            if self.class_weight == "balanced":
-                weight = balanced_weights(data.y, len(classes))
-            elif self.class_weight is not None:
-                raise ValueError(f"class_weight is 'balanced' or None, not {self.class_weight!r}")
-            self.history_ = train(
-                module,
-                data,
-                valid,
-                class_weight=weight,
-                **budget(self),
-            )
+            data, valid = self._split(windows)
+            weight = self._class_weight(windows.y[data], len(classes))
+            given = budget(self, self.sequence_length)
+            learned = items(windows[data], self.sequence_length)
+            self.history_ = []
+            if self.max_epochs:
+                self.history_ = train(
+                    module,
+                    learned,
+                    None if valid is None else items(windows[valid], self.sequence_length),
+                    criterion=cross_entropy(weight),
+                    monitor=self.monitor,
+                    **given,
+                )
+            else:
+                settle(module, learned, given["batch_size"])
         self.classes_ = classes
-        self._remember(module, windows)
+        self._remember(module.eval(), windows)
         return self
 
-    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
-        """Network and plain facts from which `restore` makes the same fitted estimator."""
-        module, facts = super().fitted_state()
-        return module, {"classes": self.classes_.tolist(), **facts}
+    def _split(self, windows: Windows) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions of the training people's windows, and of those who validate."""
+        return split_positions(windows, self.valid_size, self.data_seed)
 
-    def restore(self, facts: dict[str, Any]) -> nn.Module:
-        """Set the fitted attributes and return a network whose weights are still to be loaded."""
-        self.classes_ = np.array(facts["classes"])
-        return self._restore(facts, len(self.classes_))
+    def _class_weight(self, codes: np.ndarray, n_classes: int) -> torch.Tensor | None:
+        if self.class_weight is None:
+            return None
+        if self.class_weight != "balanced":
+            raise ValueError(f"class_weight is 'balanced' or None, not {self.class_weight!r}")
+        return balanced_weights(codes, n_classes)

@@ -23,6 +23,7 @@ class StoredNetwork:
 
     model: str
     model_params: dict[str, Any] | None
+    sequence_length: int | None = None
     history_: list[dict[str, Any]]
 
     def _build(self, shape: tuple[int, ...], sfreq: float | None, n_outputs: int) -> nn.Module:
@@ -33,6 +34,7 @@ class StoredNetwork:
             n_times=shape[1],
             sfreq=sfreq,
             n_outputs=n_outputs,
+            sequence=self.sequence_length is not None,
             **self.model_params or {},
         )
 

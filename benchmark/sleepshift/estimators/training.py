@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import torch
 from braindecode import EEGClassifier
+from sklearn.metrics import f1_score
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, RandomSampler
 
 from sleepshift.errors import TaskError
-from sleepshift.models.parts import forget_passes, tap_features
+from sleepshift.models.parts import forget_passes
+from sleepshift.models.taps import Groups, by_window, tapped
+from sleepshift.windows.sequences import Sequences
 from sleepshift.windows.windows import Windows, identity_collate
 
 __all__ = [
     "balanced_weights",
     "budget",
+    "cross_entropy",
+    "items",
     "on_epoch",
     "predict_logits",
+    "read_out",
     "resolve_device",
     "seeded",
+    "settle",
     "train",
 ]
 
@@ -112,6 +119,33 @@ class _Report(Callback):
             report(len(net.history), net.max_epochs, _plain(net.history[-1]))
 
 
+class _MacroF1(Callback):
+    """Macro F1 of the validation windows, from the pass that gives their loss."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        self.seen_: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = True, **step: Any) -> None:
+        if training:
+            return
+        output = step["y_pred"]
+        logits = output["logits"] if isinstance(output, Mapping) else by_window(output)
+        codes = batch[1].flatten().cpu().numpy()
+        self.seen_.append((codes, logits.argmax(dim=1).cpu().numpy()))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        truth, predicted = (np.concatenate(part) for part in zip(*self.seen_, strict=True))
+        scored = truth >= 0
+        score = f1_score(
+            truth[scored],
+            predicted[scored],
+            labels=np.unique(truth[scored]),
+            average="macro",
+            zero_division=0,
+        )
+        net.history.record("valid_macro_f1", float(score))
+
+
 class _Enough(KeyboardInterrupt):
     """Early stopping's own interruption."""
 
@@ -162,10 +196,54 @@ class _Classifier(EEGClassifier):
                 yield name, parameter
 
 
-def budget(estimator: Any) -> dict[str, Any]:
-    """The arguments of `train` that estimators hold as parameters of the same names."""
+def budget(estimator: Any, sequence_length: int | None = None) -> dict[str, Any]:
+    """The arguments of `train` that estimators hold as parameters of the same names.
+
+    An estimator's ``batch_size`` counts windows, also where it stages sequences of them.
+    """
     names = ("max_epochs", "batch_size", "lr", "weight_decay", "patience", "device", "verbose")
-    return {name: getattr(estimator, name) for name in names}
+    found = {name: getattr(estimator, name) for name in names}
+    return found | {"batch_size": max(1, found["batch_size"] // (sequence_length or 1))}
+
+
+def items(windows: Windows, sequence_length: int | None) -> Windows | Sequences:
+    """What a network takes as one item: a window, or a sequence of so many."""
+    return windows if sequence_length is None else Sequences(windows, sequence_length)
+
+
+class _CrossEntropy(nn.CrossEntropyLoss):
+    """One row a window, as objectives have it: the same sums in the same order."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return super().forward(by_window(logits), target.flatten())
+
+
+def cross_entropy(weight: torch.Tensor | None = None) -> nn.Module:
+    """The loss of all plain training; targets of -1 are no labels."""
+    return _CrossEntropy(weight=weight, ignore_index=-1)
+
+
+def settle(module: nn.Module, data: Dataset, batch_size: int) -> None:
+    """Give the batch normalisations of a network the statistics of the data; nothing else moves.
+
+    An untrained network without them has outputs that hardly depend on its input.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # the plain mean over batches
+    with torch.no_grad(), forget_passes(module):
+        n_items = len(data) if norms else 0  # type: ignore[arg-type]
+        # Each batch goes through all of the data, and none is left with a single window.
+        n_batches = max(1, n_items // batch_size)
+        for k in range(min(n_batches, n_items)):
+            module(data.__getitems__(range(k, n_items, n_batches))[0])  # type: ignore[attr-defined]
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    module.eval()
 
 
 def train(
@@ -178,8 +256,10 @@ def train(
     lr: float,
     weight_decay: float = 0.0,
     patience: int | None = None,
-    class_weight: torch.Tensor | None = None,
+    criterion: nn.Module | None = None,
     active: Sequence[nn.Module] | None = None,
+    monitor: str = "loss",
+    n_drawn: int | None = None,
     device: str = "auto",
     verbose: int = 0,
     callbacks: Sequence[Callback] = (),
@@ -197,12 +277,19 @@ def train(
     lr, weight_decay : float
         Of Adam.
     patience : int or None
-        Passes without a lower validation loss before stopping; None never stops early.
-    class_weight : tensor or None
-        Weights of the cross-entropy, shape (n_classes,).
+        Passes that are no better on the validation windows before stopping; None never stops
+        early.
+    criterion : nn.Module or None
+        Loss of (output, target) of a batch; its parameters, if any, are trained too. None is
+        the cross-entropy. Targets of -1 are no labels.
     active : sequence of nn.Module or None
         Parts that are put in training mode; all others stay in evaluation mode, so that
         their statistics do not move. None is the whole network.
+    monitor : {"loss", "macro_f1"}
+        What is better on the validation windows: a lower loss, or a higher macro F1 over the
+        stages they have, which does not depend on the scale of the logits.
+    n_drawn : int or None
+        Items drawn at random for each pass; None is all of them.
 
     Returns
     -------
@@ -212,26 +299,24 @@ def train(
     Raises
     ------
     ValueError
-        If there is no pass to make.
+        If there is no pass to make, or nothing like `monitor`.
     FloatingPointError
         If training diverged.
     """
     if max_epochs < 1:
         raise ValueError(f"max_epochs is at least 1, not {max_epochs}")
-    n_items = len(data)  # type: ignore[arg-type]
-    stopping = []
-    if valid is not None:
-        waiting = max_epochs + 1 if patience is None else patience
-        # skorch's own threshold would pass over small improvements, and keep a worse pass.
-        stopping = [
-            _Stopping("valid_loss", patience=waiting, threshold=0, load_best=True, sink=_silent)
-        ]
-    weight = {} if class_weight is None else {"criterion__weight": class_weight}
+    if monitor not in ("loss", "macro_f1"):
+        raise ValueError(f"monitor is 'loss' or 'macro_f1', not {monitor!r}")
+    n_items = len(data) if n_drawn is None else n_drawn  # type: ignore[arg-type]
+    drawing = {}
+    if n_drawn is not None:
+        sampler = RandomSampler(data, num_samples=n_drawn)  # type: ignore[arg-type]
+        drawing = {"iterator_train__sampler": sampler, "iterator_train__shuffle": False}
+    watching = [] if valid is None else _watching(monitor, max_epochs, patience)
     net = _Classifier(
         module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         active=active,
-        criterion=nn.CrossEntropyLoss,
-        **weight,
+        criterion=cross_entropy() if criterion is None else criterion,
         optimizer=torch.optim.Adam,
         lr=lr,
         optimizer__weight_decay=weight_decay,
@@ -240,9 +325,10 @@ def train(
         train_split=None if valid is None else predefined_split(valid),
         iterator_train__collate_fn=identity_collate,
         iterator_valid__collate_fn=identity_collate,
+        **drawing,
         # Batch normalisation cannot train on a last batch of one window.
         iterator_train__drop_last=n_items > batch_size and n_items % batch_size == 1,
-        callbacks=[("report", _Report()), *[("stop", cb) for cb in stopping], *callbacks],
+        callbacks=[("report", _Report()), *watching, *callbacks],
         callbacks__valid_acc=None,
         classes=[0],
         device=resolve_device(device),
@@ -260,34 +346,74 @@ def train(
     return history
 
 
+def _watching(monitor: str, max_epochs: int, patience: int | None) -> list[tuple[str, Callback]]:
+    """Callbacks that stop early and keep the best pass."""
+    stopping = _Stopping(
+        f"valid_{monitor}",
+        lower_is_better=monitor == "loss",
+        patience=max_epochs + 1 if patience is None else patience,
+        threshold=0,  # skorch's own would pass over small improvements, and keep a worse pass
+        load_best=True,
+        sink=_silent,
+    )
+    score = [] if monitor == "loss" else [("score", _MacroF1())]
+    return [*score, ("stop", stopping)]
+
+
 def _silent(message: str) -> None:
     """Early stopping is seen in the history; it prints nothing."""
 
 
-def predict_logits(
-    module: nn.Module, windows: Windows, *, features: bool = False, device: str = "auto"
-) -> np.ndarray:
-    """Run a network over windows in no-grad batches.
+def read_out(
+    module: nn.Module,
+    windows: Windows,
+    kinds: Iterable[str] = ("logits",),
+    *,
+    attention: Groups = (),
+    sequence_length: int | None = None,
+    device: str = "auto",
+) -> dict[str, np.ndarray]:
+    """Run a network over windows in no-grad batches and keep what is tapped.
 
     Parameters
     ----------
     module : nn.Module
         Put in evaluation mode.
     windows : Windows
-    features : bool
-        Return what enters ``final_layer`` instead of the logits.
+    kinds, attention
+        As in `sleepshift.models.taps.tapped`.
+    sequence_length : int or None
+        Windows a sequence, for networks that stage sequences.
+    device : str
 
     Returns
     -------
-    ndarray of float32, shape (n_windows, n_outputs) or (n_windows, ...) for features
+    dict of str to ndarray of float32
+        The first axis is that of `windows`: ``logits`` (n_windows, n_outputs) and so on.
     """
-    target = resolve_device(device)
+    target, kinds = resolve_device(device), set(kinds)
+    data = items(windows, sequence_length)
+    step = INFERENCE_BATCH if sequence_length is None else -(-INFERENCE_BATCH // sequence_length)
     module = module.to(target, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    batches = []
-    with torch.no_grad(), forget_passes(module), tap_features(module, features) as taken:
-        for start in range(0, len(windows), INFERENCE_BATCH):
-            x = windows.__getitems__(range(start, min(start + INFERENCE_BATCH, len(windows))))[0]
-            logits = module(x.to(target))
-            batches.append((taken.pop() if features else logits).cpu().numpy())
+    found: dict[str, np.ndarray] = {}
+    with torch.no_grad(), forget_passes(module), tapped(module, kinds, attention) as taken:
+        for start in range(0, len(data), step):
+            x, _, positions = data.__getitems__(range(start, min(start + step, len(data))))
+            module(x.to(target))
+            rows = positions.flatten().numpy()
+            present = rows >= 0
+            for name, values in taken.items():
+                if name.partition(".")[0] in kinds:
+                    array = values.float().cpu().numpy()
+                    if name not in found:
+                        found[name] = np.empty((len(windows), *array.shape[1:]), np.float32)
+                    found[name][rows[present]] = array[present]
     module.to("cpu")
-    return np.concatenate(batches).astype(np.float32, copy=False)
+    return found
+
+
+def predict_logits(
+    module: nn.Module, windows: Windows, *, sequence_length: int | None = None, device: str = "auto"
+) -> np.ndarray:
+    """Logits of every window, float32 of shape (n_windows, n_outputs); see `read_out`."""
+    return read_out(module, windows, sequence_length=sequence_length, device=device)["logits"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sleepshift.leaderboard.table import per_person
+from sleepshift.leaderboard.statistics import per_person
 
 __all__ = ["plot_leaderboard"]
 

@@ -7,40 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
 from sleepshift.errors import GridError
+from sleepshift.leaderboard.gains import gains, recovery
 from sleepshift.leaderboard.metrics import METRICS
+from sleepshift.leaderboard.statistics import bootstrap_interval, groups, one_stage, per_person
 
-__all__ = ["bootstrap_interval", "check_grid", "leaderboard", "to_markdown"]
-
-N_RESAMPLES = 2000
-BOOTSTRAP_SEED = 20240229
-
-
-def bootstrap_interval(
-    values: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = BOOTSTRAP_SEED
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean over people, resampling people.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_people,)
-        One figure a person, NaN left out.
-
-    Returns
-    -------
-    low, high : float
-        NaN with fewer than two people.
-    """
-    values = values[np.isfinite(values)]
-    if len(values) < 2 or np.ptp(values) == 0:
-        edge = float(values[0]) if len(values) > 1 else float("nan")
-        return edge, edge
-    rng = np.random.default_rng(seed)
-    found = bootstrap((values,), np.mean, n_resamples=n_resamples, method="percentile", rng=rng)
-    low, high = found.confidence_interval
-    return float(low), float(high)
+__all__ = ["check_grid", "leaderboard", "to_markdown"]
 
 
 def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = False) -> list[str]:
@@ -100,53 +73,37 @@ def leaderboard(
         Name -> facts with ``scoring.primary`` and ``pool_folds``: a group is a fold, or all
         folds together where each person is tested once.
     methods : mapping
-        Name -> facts with ``deep``, ``floor`` and ``labels``.
+        Name -> facts with ``deep``, ``floor``, ``labels`` and ``privileged``.
 
     Returns
     -------
     DataFrame
         Means over people of the means over seeds, 95 % bootstrap intervals over people,
-        rank by the task's primary metric, and a flag for deep methods below a feature
-        floor that learned from no more labels.
+        rank by the task's primary metric, a flag for deep methods below a feature floor
+        that learned from no more labels, and the share of the gap to the teacher that is
+        recovered where there is one. Methods tested on the teacher's view are bounds and
+        have no rank.
     """
-    scored = frame[frame["status"] == "ok"].copy()
-    pooled = scored["task"].map(lambda name: bool(tasks[name]["pool_folds"]))
-    scored["group"] = scored["fold"].astype(str).where(~pooled, "all")
-    rows = []
-    for keys, part in scored.groupby(["task", "group", "method"], sort=False):
-        rows.append(dict(zip(("task", "group", "method"), keys, strict=True)) | _summary(part))
-    table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    ranked = [
-        _rank(part, tasks[str(task)]["scoring"]["primary"], methods)
-        for (task, _), part in table.groupby(["task", "group"], sort=False)
-    ]
-    return pd.concat(ranked, ignore_index=True)
-
-
-def _one_stage(part: pd.DataFrame) -> pd.Series:
-    """Whether each person was scored to have one stage only."""
-    return part.groupby("subject", sort=False)["n_stages"].max() < 2
-
-
-def per_person(part: pd.DataFrame) -> pd.DataFrame:
-    """Figures of each person, seeds averaged, from rows of one method.
-
-    Of a person scored to have one stage, macro F1 and kappa say little: a perfect prediction
-    has no kappa, and a single error halves macro F1. They are NaN for every method alike.
-    """
-    figures = [*METRICS, "nll", *[c for c in part if c.startswith("f1_")]]
-    people = part.groupby("subject", sort=False)[figures].mean()
-    one_stage = _one_stage(part)
-    people.loc[one_stage, ["macro_f1", "kappa"]] = np.nan
-    return people
+    ranked = []
+    for (task, group), part in groups(frame, tasks):
+        primary = tasks[task]["scoring"]["primary"]
+        rows = [
+            {"task": task, "group": group, "method": method} | _summary(own)
+            for method, own in part.groupby("method", sort=False)
+        ]
+        table = _rank(pd.DataFrame(rows), primary, methods)
+        if shares := recovery(part, primary):
+            names = ("recovery", "recovery_low", "recovery_high")
+            figures = [shares.get(method, (np.nan,) * 3) for method in table["method"]]
+            table[list(names)] = pd.DataFrame(figures, index=table.index, dtype=float)
+        ranked.append(table)
+    return pd.concat(ranked, ignore_index=True) if ranked else pd.DataFrame()
 
 
 def _summary(part: pd.DataFrame) -> dict[str, Any]:
     people = per_person(part)
-    one_stage = _one_stage(part)
-    row: dict[str, Any] = {"n_people": len(people), "n_one_stage": int(one_stage.sum())}
+    single = one_stage(part)
+    row: dict[str, Any] = {"n_people": len(people), "n_one_stage": int(single.sum())}
     row["n_seeds"] = part["seed"].nunique()
     for name in METRICS:
         low, high = bootstrap_interval(people[name].to_numpy(dtype=float))
@@ -163,10 +120,17 @@ def _rank(
 ) -> pd.DataFrame:
     """Sort one group by the primary metric and flag what lies below the feature floor."""
     part = part.sort_values(primary, ascending=False, kind="stable").copy()
-    part.insert(3, "rank", np.arange(1, len(part) + 1))
+    bound = part["method"].map(lambda name: bool(methods[name].get("privileged"))).astype(bool)
+    part.insert(3, "rank", (~bound).cumsum().where(~bound).astype("Int64"))
     scores = dict(zip(part["method"], part[primary], strict=True))
+    fair = {m: score for m, score in scores.items() if not methods[m].get("privileged")}
     part["flag"] = [
-        "below feature floor" if _below_floor(m, scores, methods) else "" for m in scores
+        "bound: the teacher on its own view"
+        if m not in fair
+        else "below feature floor"
+        if _below_floor(m, fair, methods)
+        else ""
+        for m in scores
     ]
     return part
 
@@ -189,7 +153,7 @@ def to_markdown(
     notes: list[str],
 ) -> str:
     """The leaderboard as Markdown: one table per task and group, and what it leaves out."""
-    parts = [f"**{note}**" for note in notes]
+    parts, found = [f"**{note}**" for note in notes], gains(frame, tasks, methods)
     for (task, group), part in table.groupby(["task", "group"], sort=False):
         facts = tasks[str(task)]
         label = " (simulated data)" if facts["simulated"] else ""
@@ -214,30 +178,68 @@ def to_markdown(
                 f"withheld): {', '.join(adapted)}."
             )
         parts.append(_markdown_table(part))
+        parts += _gains_section(found, str(task), str(group), primary)
     parts += _left_out(frame, tasks)
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_table(part: pd.DataFrame) -> str:
-    header = ["rank", "method", "macro F1", "balanced accuracy", "kappa", "accuracy", "fit s", ""]
+    recovered = "recovery" in part and part["recovery"].notna().any()
+    header = ["rank", "method", "macro F1", "balanced accuracy", "kappa", "accuracy"]
+    header += [*(["recovery"] if recovered else []), "fit s", ""]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in part.to_dict("records"):
-        cells = [str(row["rank"]), row["method"]]
+        cells = ["-" if pd.isna(row["rank"]) else str(row["rank"]), row["method"]]
         cells += [_interval(row, name) for name in ("macro_f1", "balanced_accuracy", "kappa")]
-        cells += [f"{row['accuracy']:.3f}", f"{row['fit_seconds']:.1f}", row["flag"]]
+        cells += [f"{row['accuracy']:.3f}"]
+        cells += [_interval(row, "recovery", 2)] if recovered else []
+        cells += [f"{row['fit_seconds']:.1f}", row["flag"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _interval(row: Mapping[str, Any], name: str) -> str:
-    return f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
+def _gains_section(found: pd.DataFrame, task: str, group: str, primary: str) -> list[str]:
+    """What each method gained over the controls, paired over people."""
+    if found.empty:
+        return []
+    part = found[(found["task"] == task) & (found["group"] == group)]
+    references = list(dict.fromkeys(part["reference"]))
+    if not references:
+        return []
+    lines = ["| method | " + " | ".join(f"over {name}" for name in references) + " |"]
+    lines.append("|" + "---|" * (1 + len(references)))
+    for method in dict.fromkeys(part["method"]):
+        own = part[part["method"] == method].set_index("reference")
+        cells = [_gain(own.loc[name]) if name in own.index else "" for name in references]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    text = (
+        f"Gain in {primary} over the controls: mean over people of the paired difference [95 % "
+        "bootstrap interval over people], p of Wilcoxon's signed-rank test, Holm-corrected in "
+        "each column."
+    )
+    return [text, "\n".join(lines)]
+
+
+def _gain(row: pd.Series) -> str:
+    if np.isnan(row["gain_low"]):
+        return ""
+    interval = f"[{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]"
+    return f"{row['gain']:+.3f} {interval}, p = {row['p_holm']:.2g}"
+
+
+def _interval(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
+    if np.isnan(row[name]):
+        return ""
+    value, low, high = (f"{row[name + end]:.{digits}f}" for end in ("", "_low", "_high"))
+    return value if np.isnan(row[f"{name}_low"]) else f"{value} [{low}, {high}]"
 
 
 def _left_out(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = []
     absent = frame[frame["status"] != "ok"].drop_duplicates(["task", "method", "status"])
-    for row in absent.to_dict("records"):
-        lines.append(f"- {row['task']}, {row['method']}: {row['status']}")
+    lines = [
+        f"- {task}: {', '.join(part['method'])}: {status}"
+        for (task, status), part in absent.groupby(["task", "status"], sort=False)
+    ]
     for name, facts in tasks.items():
         for bad in facts["skipped_recordings"]:
             lines.append(f"- {name}, recording left out: {bad['reason']}")

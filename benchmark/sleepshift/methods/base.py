@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sleepshift.methods.needs import NEEDS
+
 if TYPE_CHECKING:
     from sleepshift.protocol.fold import Fold
 
@@ -22,6 +24,14 @@ class Settings:
         Network of the deep methods.
     channels : tuple of str
         The student's view.
+    teacher_channels, assistant_channels : tuple of str or None
+        The teacher's view, and an assistant's, where the task has one.
+    teacher_model, assistant_model : str or None
+        Their networks; None is `model`.
+    sequence_length : int or None
+        Windows a sequence, for networks that stage sequences.
+    monitor : {"loss", "macro_f1"}
+        What the best pass is best in, on the people set aside.
     max_epochs, target_epochs, finetune_epochs, pretext_epochs : int
         Most training passes from scratch, on the few target people alone (of whom a pass
         is short), of fine-tuning, and of the pretext tasks.
@@ -44,6 +54,12 @@ class Settings:
     pretext_epochs: int
     n_pairs: int
     patience: int
+    teacher_channels: tuple[str, ...] | None = None
+    assistant_channels: tuple[str, ...] | None = None
+    teacher_model: str | None = None
+    assistant_model: str | None = None
+    sequence_length: int | None = None
+    monitor: str = "loss"
     random_state: int = 0
     data_seed: int = 0
     device: str = "auto"
@@ -71,8 +87,10 @@ class Method:
         Whether it learns from unlabelled target signals where there are any.
     make : callable
         ``make(settings) -> estimator``; heavy imports happen inside.
-    needs : tuple of {"target_labeled", "order"}
-        What a task must offer.
+    needs : tuple of str
+        What a task must offer: keys of `sleepshift.methods.needs.NEEDS`.
+    privileged : bool
+        Whether it is tested on the teacher's view: an upper bound, not a competitor.
     deep : bool
         Whether it trains the task's network.
     floor : bool
@@ -89,13 +107,13 @@ class Method:
     unlabeled: bool = False
     deep: bool = False
     floor: bool = False
+    privileged: bool = False
 
     def skip_reason(self, fold: Fold, settings: Settings) -> str | None:
         """Why the method cannot run on a fold; None if it can."""
-        if "target_labeled" in self.needs and fold.target_labeled is None:
-            return "the task has no labelled target people"
-        if "order" in self.needs and not fold.source.ordered:
-            return "the windows have lost their order in the night"
+        for need in self.needs:
+            if not NEEDS[need].met(fold, settings):
+                return NEEDS[need].unmet
         if self.deep:
             from sleepshift.models import model_spec
 

@@ -15,10 +15,12 @@ def stager(settings: Settings) -> Any:
     return SleepStager(
         model=settings.model,
         channels=settings.network_channels,
+        sequence_length=settings.sequence_length,
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         lr=settings.lr,
         patience=settings.patience,
+        monitor=settings.monitor,
         device=settings.device,
         random_state=settings.random_state,
         data_seed=settings.data_seed,
@@ -63,6 +65,7 @@ METHODS = (
         learns_from="source labels",
         labels=("source",),
         make=stager,
+        needs=("one_view",),
         deep=True,
     ),
     Method(

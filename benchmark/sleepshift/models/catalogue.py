@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,14 @@ class ModelSpec:
         Most channels it takes; None for any number.
     adapt : callable or None
         ``adapt(n_chans, sfreq) -> dict`` of arguments that depend on the windows.
+    params : dict
+        Further arguments that make it this network.
+    attention : tuple of tuples of str
+        Groups of submodules whose outputs (batch, channels, ..., times) attention transfer
+        compares.
+    sequence : bool
+        Whether it takes (batch, n_windows, n_chans, n_times) and gives logits (batch,
+        n_outputs, n_windows).
     """
 
     name: str
@@ -37,6 +45,9 @@ class ModelSpec:
     summary: str
     max_channels: int | None = None
     adapt: Callable[[int, float], dict[str, Any]] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    attention: tuple[tuple[str, ...], ...] = ()
+    sequence: bool = False
 
 
 def _blanco_groups(n_chans: int, sfreq: float) -> dict[str, Any]:
@@ -59,6 +70,20 @@ def _odd_kernels(n_chans: int, sfreq: float) -> dict[str, Any]:
 
 
 _BRAINDECODE = "braindecode.models:"
+_SEQUENCE_SIZES = {"teacher": "seven", "assistant": "five", "student": "three"}
+
+
+def _sequence_stager(size: str, number: str) -> ModelSpec:
+    return ModelSpec(
+        f"sequence-{size}",
+        "sleepshift.models.sequence:SequenceStager",
+        "signal",
+        f"{number} convolutions in each window and LSTM over sequences of windows",
+        params={"size": size},
+        sequence=True,
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -67,6 +92,7 @@ MODELS: dict[str, ModelSpec] = {
             _BRAINDECODE + "SleepStagerChambon2018",
             "signal",
             "two convolutions after a spatial filter; small and fast (Chambon 2018)",
+            attention=(("feature_extractor.3",), ("feature_extractor.7",)),
         ),
         ModelSpec(
             "blanco2020",
@@ -75,6 +101,7 @@ MODELS: dict[str, ModelSpec] = {
             "seven grouped convolutions (Blanco 2020); without model_params={'apply_batch_norm': "
             "True} it takes hundreds of passes",
             adapt=_blanco_groups,
+            attention=tuple((f"feature_extractor.{k}",) for k in range(3, 28, 4)),
         ),
         ModelSpec(
             "attnsleep",
@@ -83,6 +110,14 @@ MODELS: dict[str, ModelSpec] = {
             "two-scale convolutions and causal attention (Eldele 2021)",
             max_channels=1,
             adapt=_attnsleep_width,
+            # Later maps join the times of both branches on one axis.
+            attention=tuple(
+                (
+                    f"feature_extractor.0.features{branch}.3",
+                    f"feature_extractor.0.features{branch}.11",
+                )
+                for branch in (1, 2)
+            ),
         ),
         ModelSpec(
             "usleep",
@@ -90,13 +125,40 @@ MODELS: dict[str, ModelSpec] = {
             "signal",
             "U-shaped fully convolutional network (Perslev 2021)",
             adapt=_odd_kernels,
+            # Without the deepest maps, which are a few samples long.
+            attention=(
+                tuple(f"encoder_blocks.{k}.maxpool" for k in range(8)),
+                tuple(f"decoder_blocks.{k}" for k in range(4, 12)),
+                ("clf.1",),
+            ),
         ),
         ModelSpec(
             "deepsleepnet",
             _BRAINDECODE + "DeepSleepNet",
             "signal",
             "two-scale convolutions and LSTM (Supratak 2017); 25 million parameters",
+            attention=(("cnn1.pool1", "cnn1.pool2"), ("cnn2.pool1", "cnn2.pool2")),
         ),
+        ModelSpec(
+            "utime",
+            "sleepshift.models.utime:UTime",
+            "signal",
+            "U-shaped network of single windows (Perslev 2019, Joshi 2021); 4.8 million parameters",
+            attention=(
+                tuple(f"pools.{k}" for k in range(5)),
+                ("bottleneck",),
+                tuple(f"decoder.{k}" for k in range(5)),
+                ("dense",),
+            ),
+        ),
+        ModelSpec(
+            "cross-modal-transformer",
+            "sleepshift.models.cross_modal:CrossModalTransformer",
+            "signal",
+            "attention within each channel, then across channels (Anandakumar 2023); 3.0 million "
+            "parameters with three channels",
+        ),
+        *(_sequence_stager(size, number) for size, number in _SEQUENCE_SIZES.items()),
         ModelSpec(
             "mlp",
             "sleepshift.models.mlp:MLP",
@@ -120,8 +182,28 @@ def model_spec(name: str) -> ModelSpec:
     return MODELS[name]
 
 
+def check_sequence(spec: ModelSpec, sequence: object) -> None:
+    """Refuse a network of single windows for sequences (any true value), and the reverse.
+
+    Raises
+    ------
+    ValueError
+        Saying what to set.
+    """
+    if spec.sequence != bool(sequence):
+        what, how = ("sequences", "set") if spec.sequence else ("single windows", "leave out")
+        raise ValueError(f"model {spec.name!r} stages {what}; {how} sequence_length")
+
+
 def build_model(
-    name: str, *, n_chans: int, n_times: int, sfreq: float | None, n_outputs: int, **params: Any
+    name: str,
+    *,
+    n_chans: int,
+    n_times: int,
+    sfreq: float | None,
+    n_outputs: int,
+    sequence: bool = False,
+    **params: Any,
 ) -> nn.Module:
     """Build a network with fresh weights from torch's current random state.
 
@@ -134,14 +216,17 @@ def build_model(
     sfreq : float or None
     n_outputs : int
         Number of logits.
+    sequence : bool
+        Whether it is to stage sequences of windows.
     **params
         Passed to the network's constructor.
 
     Returns
     -------
     torch.nn.Module
-        Maps float32 (batch, n_chans, n_times) to logits (batch, n_outputs); its last layer
-        is called ``final_layer``.
+        Maps float32 (batch, n_chans, n_times) to logits (batch, n_outputs), or (batch,
+        n_windows, n_chans, n_times) to (batch, n_outputs, n_windows); its last layer is
+        called ``final_layer``.
 
     Raises
     ------
@@ -159,6 +244,7 @@ def build_model(
     if spec.kind != kind:
         fitting = ", ".join(m.name for m in MODELS.values() if m.kind == kind)
         raise ValueError(f"model {name!r} takes {spec.kind} windows, not {kind}; use {fitting}")
+    check_sequence(spec, sequence)
     if spec.max_channels is not None and n_chans > spec.max_channels:
         raise ValueError(
             f"model {name!r} takes {spec.max_channels} channel, not {n_chans}; set channels"
@@ -169,4 +255,4 @@ def build_model(
         if spec.adapt is not None:
             arguments |= spec.adapt(n_chans, sfreq)
     module, attribute = spec.path.split(":")
-    return getattr(import_module(module), attribute)(**arguments | params)
+    return getattr(import_module(module), attribute)(**arguments | spec.params | params)

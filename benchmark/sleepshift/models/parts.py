@@ -1,4 +1,4 @@
-"""Encoder and head of a network: features before its last layer, and a new last layer."""
+"""Parts of networks: a new last layer, the last layer by itself, and leaving no trace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-__all__ = ["HeadOnFeatures", "WithHead", "forget_passes", "tap_features"]
+__all__ = ["HeadOnFeatures", "WithHead", "forget_passes"]
 
 
 class WithHead(nn.Module):
@@ -29,26 +29,6 @@ class WithHead(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, n_outputs)."""
         return self.final_layer(self.encoder(x))
-
-
-@contextlib.contextmanager
-def tap_features(module: nn.Module, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
-    """Collect what enters ``final_layer`` on each forward pass, if it is wanted.
-
-    Braindecode's classic sleep stagers have no common way to return features; a pre-hook
-    works on all of them.
-    """
-    taken: list[torch.Tensor] = []
-    if not wanted:
-        yield taken
-        return
-    hook = module.get_submodule("final_layer").register_forward_pre_hook(
-        lambda _, inputs: taken.append(inputs[0].detach())
-    )
-    try:
-        yield taken
-    finally:
-        hook.remove()
 
 
 @contextlib.contextmanager

@@ -31,6 +31,9 @@ class Fold:
         Signals of the test people in the student's view; labels withheld.
     transductive : bool
         Whether the task says that the unlabelled signals are the test people's own.
+    privileged : Windows or None
+        The test windows in the teacher's view, labels withheld: for the teacher as an upper
+        bound, and for no other method.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Fold:
     target_unlabeled: Windows | None
     test: Windows
     transductive: bool = False
+    privileged: Windows | None = None
 
     def audit(self) -> None:
         """Refuse a fold that leaks.
@@ -49,7 +53,7 @@ class Fold:
             If labels of test or unlabelled people can be read, a person has two roles, or
             a window was copied from one role to another.
         """
-        for part in (self.test, self.target_unlabeled):
+        for part in (self.test, self.target_unlabeled, self.privileged):
             if part is not None and part.has_labels:
                 raise LeakageError(f"fold {self.name}: test labels can be read")
         own = self.target_unlabeled

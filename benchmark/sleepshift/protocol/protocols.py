@@ -13,7 +13,7 @@ from sleepshift.protocol.people import People, Subjects
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CrossAge", "LeaveSubjectsOut", "Protocol", "Roles"]
+__all__ = ["CrossAge", "CrossModality", "LeaveSubjectsOut", "Protocol", "Roles"]
 
 
 class Roles(NamedTuple):
@@ -154,4 +154,37 @@ class LeaveSubjectsOut(BaseModel):
         ]
 
 
-Protocol = Annotated[CrossAge | LeaveSubjectsOut, Field(discriminator="kind")]
+class CrossModality(LeaveSubjectsOut):
+    """k folds over people whose nights have two views: a teacher's and a student's.
+
+    Learning sees both views of the other people, testing the student's view alone. With
+    `labeled`, so many of the other people come with labels, drawn by the data seed; the
+    rest are paired nights that nobody has scored.
+    """
+
+    kind: Literal["cross-modality"]  # type: ignore[assignment]
+    labeled: int | None = Field(default=None, ge=2)
+
+    def roles(self, table: pd.DataFrame, *, seed: int, allow_missing: bool) -> list[Roles]:
+        """Give everyone a role, fold by fold."""
+        folds = super().roles(table, seed=seed, allow_missing=allow_missing)
+        if self.labeled is None:
+            return folds
+        rng = np.random.default_rng(seed)
+        return [self._withhold(roles, rng) for roles in folds]
+
+    def _withhold(self, roles: Roles, rng: np.random.Generator) -> Roles:
+        assert self.labeled is not None
+        if len(roles.source) <= self.labeled:
+            raise TaskError(
+                f"protocol.labeled: {self.labeled} people with labels leave none without; fold "
+                f"{roles.name} learns from {len(roles.source)} people"
+            )
+        drawn = set(rng.choice(roles.source, self.labeled, replace=False).tolist())
+        return roles._replace(
+            source=[s for s in roles.source if s in drawn],
+            unlabeled=[s for s in roles.source if s not in drawn],
+        )
+
+
+Protocol = Annotated[CrossAge | CrossModality | LeaveSubjectsOut, Field(discriminator="kind")]

@@ -6,15 +6,18 @@ import tomllib
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -26,7 +29,7 @@ from sleepshift.stages import get_scheme, merge_map
 if TYPE_CHECKING:
     from sleepshift.datasets import Dataset
     from sleepshift.protocol.fold import Fold
-    from sleepshift.windows import Windows
+    from sleepshift.windows import Derivation, Windows
     from sleepshift.windows.store import Advance
 
 __all__ = ["Task", "load_task", "task_files"]
@@ -34,6 +37,17 @@ __all__ = ["Task", "load_task", "task_files"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Fields that are left out of the dump at their default, so that tasks which do not use
+    #: them keep the definition they had before these fields came.
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        settings: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        unused = {k for k in self.later if getattr(self, k) == fields[k].default}
+        return {k: v for k, v in settings.items() if k not in unused}
 
 
 class DatasetSection(_Section):
@@ -71,11 +85,22 @@ def _known_scheme(name: str) -> str:
 SchemeName = Annotated[str, AfterValidator(_known_scheme)]
 
 
+class DerivationSection(_Section):
+    """Electrodes of a channel: the mean of `plus` minus the mean of `minus`."""
+
+    plus: tuple[str, ...]
+    minus: tuple[str, ...] = ()
+
+
 class WindowsSection(_Section):
-    """How recordings become windows."""
+    """How recordings become windows; views name channels, or derivations from electrodes."""
+
+    later = frozenset({"derivations", "empty_derivation"})
 
     scheme: SchemeName
     views: dict[str, tuple[str, ...]]
+    derivations: dict[str, DerivationSection] = {}
+    empty_derivation: Literal["raise", "zeros"] = "raise"
     sfreq: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     trim_wake_minutes: float | None = Field(default=None, ge=0)
     scaling: Literal["robust", "none"]
@@ -90,10 +115,40 @@ class WindowsSection(_Section):
                 raise ValueError(f"view {view!r} must name its channels, each once")
         return views
 
+    @field_validator("derivations")
+    @classmethod
+    def _can_be_derived(
+        cls, sections: dict[str, DerivationSection], info: ValidationInfo
+    ) -> dict[str, DerivationSection]:
+        try:
+            _derivations(sections)
+        except TaskError as error:
+            raise ValueError(str(error)) from None
+        used = {name for view in info.data.get("views", {}).values() for name in view}
+        if idle := [name for name in sections if name not in used]:
+            raise ValueError(f"derivation {idle[0]!r} is in no view")
+        return sections
+
     @property
     def channels(self) -> tuple[str, ...]:
         """Channels of all views, each once."""
         return tuple(dict.fromkeys(name for view in self.views.values() for name in view))
+
+    @property
+    def derived(self) -> tuple[Derivation, ...]:
+        """Derivations, as a `Recipe` takes them."""
+        return _derivations(self.derivations)
+
+
+def _derivations(sections: dict[str, DerivationSection]) -> tuple[Derivation, ...]:
+    """Derivations of these names; TaskError where one makes no sense."""
+    if not sections:
+        return ()
+    from sleepshift.derivations import Derivation, check_derivations
+
+    made = tuple(Derivation(name, part.plus, part.minus) for name, part in sections.items())
+    check_derivations(made)
+    return made
 
 
 class ScoringSection(_Section):
@@ -106,7 +161,12 @@ class ScoringSection(_Section):
 class TrainingSection(_Section):
     """The budget of every network of the task; methods and the command line may change it."""
 
+    later = frozenset({"teacher_model", "assistant_model", "sequence_length", "monitor"})
+
     model: str
+    teacher_model: str | None = None
+    assistant_model: str | None = None
+    sequence_length: int | None = Field(default=None, ge=2)
     max_epochs: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
@@ -116,6 +176,7 @@ class TrainingSection(_Section):
     pretext_epochs: int = Field(default=10, ge=1)
     n_pairs: int = Field(default=2000, ge=2)
     patience: int = Field(default=5, ge=1)
+    monitor: Literal["loss", "macro_f1"] = "loss"
 
 
 class Task(_Section):
@@ -143,6 +204,12 @@ class Task(_Section):
             raise ValueError(f"scoring.scheme: {error}") from None
         if dropped:
             raise ValueError("scoring.scheme: it has no place for a stage of windows.scheme")
+        return self
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> Task:
+        if self.protocol.kind == "cross-modality" and "teacher" not in self.windows.views:
+            raise ValueError("windows.views: name the teacher's channels: teacher = [...]")
         return self
 
     @property
@@ -173,6 +240,8 @@ class Task(_Section):
             sfreq=self.windows.sfreq,
             trim_wake_minutes=self.windows.trim_wake_minutes,
             scaling=self.windows.scaling,
+            derivations=self.windows.derived,
+            empty_derivation=self.windows.empty_derivation,
         )
         return prepare(
             self.make_dataset(data),
@@ -225,7 +294,7 @@ class Task(_Section):
             source, test, unlabeled = of(roles.source), of(roles.test), of(roles.unlabeled)
             assert source is not None
             assert test is not None
-            student = self.windows.views["student"]
+            student, teacher = (self.windows.views.get(v) for v in ("student", "teacher"))
             if unlabeled is not None:
                 unlabeled = unlabeled.without_labels()
                 unlabeled = unlabeled.pick(student) if roles.transductive else unlabeled
@@ -236,6 +305,7 @@ class Task(_Section):
                 target_unlabeled=unlabeled,
                 test=test.without_labels().pick(student),
                 transductive=roles.transductive,
+                privileged=test.without_labels().pick(teacher) if teacher else None,
             )
             fold.audit()
             folds.append(fold)

@@ -12,7 +12,6 @@ Nothing that is loaded can run code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from sleepshift.atomic import new_folder, read_json, write_json
+from sleepshift.atomic import new_folder, read_json, seal, whole, write_json
 
 __all__ = ["ArtifactStore"]
 
@@ -40,7 +39,7 @@ class ArtifactStore:
 
     def has_artifact(self, key: str) -> bool:
         """Whether a fitted estimator is there, whole and undamaged."""
-        return self._whole(self.root / "artifacts" / key)
+        return whole(self.root / "artifacts" / key)
 
     def save_artifact(self, key: str, estimator: Any, facts: dict[str, Any]) -> None:
         """Store a fitted estimator that has ``fitted_state``."""
@@ -55,7 +54,7 @@ class ArtifactStore:
         with new_folder(self.root / "artifacts" / key) as folder:
             save_file(weights, folder / "weights.safetensors")
             write_json(folder / "facts.json", state)
-            self._seal(folder, facts)
+            seal(folder, facts)
         self._forget_failure(key)
 
     def load_artifact(self, key: str, estimator: Any) -> Any:
@@ -76,7 +75,7 @@ class ArtifactStore:
 
     def has_cell(self, key: str) -> bool:
         """Whether a cell is there, whole and undamaged."""
-        return self._whole(self.root / "cells" / key)
+        return whole(self.root / "cells" / key)
 
     def save_cell(
         self,
@@ -89,7 +88,7 @@ class ArtifactStore:
         with new_folder(self.root / "cells" / key) as folder:
             np.savez_compressed(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
             write_json(folder / "people.json", people)
-            self._seal(folder, facts)
+            seal(folder, facts)
         self._forget_failure(key)
 
     def read_cell(self, key: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -112,30 +111,3 @@ class ArtifactStore:
         """Why a job failed when it was last tried."""
         record = read_json(self.root / "failures" / f"{key}.json")
         return record["reason"] if isinstance(record, dict) else None
-
-    # ------------------------------------------------------------------ integrity
-
-    @staticmethod
-    def _checksums(folder: Path) -> dict[str, str]:
-        files = sorted(f for f in folder.iterdir() if f.name != "manifest.json")
-        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-
-    def _seal(self, folder: Path, facts: dict[str, Any]) -> None:
-        write_json(folder / "manifest.json", {**facts, "checksums": self._checksums(folder)})
-
-    def _whole(self, folder: Path) -> bool:
-        if not folder.is_dir():
-            return False
-        manifest = read_json(folder / "manifest.json")
-        if isinstance(manifest, dict) and manifest.get("checksums") == self._checksums(folder):
-            return True
-        self._set_aside(folder)
-        return False
-
-    @staticmethod
-    def _set_aside(folder: Path) -> None:
-        """Move a damaged folder out of the way, so that it is made anew."""
-        n = 0
-        while (aside := folder.with_name(f".damaged-{folder.name}-{n}")).exists():
-            n += 1
-        folder.rename(aside)

@@ -125,6 +125,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
+        # Whoever runs this method has been told so in its summary.
+        warnings.filterwarnings("ignore", message="raw_feature_kl")
         logging.getLogger("braindecode").setLevel(logging.ERROR)
         yield
 

@@ -61,7 +61,7 @@ def record_grid(
             "versions": manifest["versions"],
         }
     for method in methods:
-        facts = ("family", "learns_from", "labels", "unlabeled", "deep", "floor")
+        facts = ("family", "learns_from", "labels", "unlabeled", "deep", "floor", "privileged")
         grid["methods"][method.name] = {name: getattr(method, name) for name in facts}
     grid["cells"] = list(cells.values())
     write_json(root / "grid.json", grid)

@@ -12,10 +12,10 @@ from sklearn.frozen import FrozenEstimator
 
 from sleepshift.estimators.routing import fit_routed
 from sleepshift.estimators.training import resolve_device
-from sleepshift.protocol.fold import Fold
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.runner.keys import describe, target_roles
 from sleepshift.runner.plan import CellJob, FitJob, Plan
+from sleepshift.windows import Windows
 from sleepshift.windows.store import library_versions
 
 __all__ = ["run_cell", "run_fit"]
@@ -54,7 +54,7 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
     start = time.perf_counter()
     probabilities = _probabilities(fitted, job)
     predict_seconds = time.perf_counter() - start
-    truth = job.data.windows.labels_of(job.fold.test)
+    truth = job.data.windows.labels_of(job.test)
     predicted = probabilities.argmax(axis=1)
     facts = {
         "key": job.key,
@@ -68,12 +68,12 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
         "versions": _versions([*job.needs.values(), *filter(None, [job.artifact])], store),
     }
     predictions = {
-        "row": job.fold.test.rows,
+        "row": job.test.rows,
         "truth": truth,
         "predicted": predicted,
         "probability": probabilities.astype(np.float32),
     }
-    people = _people(job.fold, truth, predicted, probabilities)
+    people = _people(job.test, truth, predicted, probabilities)
     store.save_cell(job.key, predictions, people, facts)
 
 
@@ -82,6 +82,8 @@ def _fit(job: FitJob | CellJob, plan: Plan, store: ArtifactStore) -> Any:
     for parameter, key in job.needs.items():
         base = store.load_artifact(key, plan.fits[key].estimator)
         estimator.set_params(**{parameter: FrozenEstimator(base)})
+    caches = [path for path in estimator.get_params() if path.rpartition("__")[2] == "cache"]
+    estimator.set_params(**dict.fromkeys(caches, store.root / "outputs"))
     return fit_routed(estimator, job.fold.source, job.fold.source.y, **target_roles(job.fold))
 
 
@@ -108,7 +110,7 @@ def _probabilities(fitted: Any, job: CellJob) -> np.ndarray:
     """Probabilities with one column for every stage of the scheme, seen in training or not."""
     from sleepshift.stages import get_scheme
 
-    proba = fitted.predict_proba(job.fold.test)
+    proba = fitted.predict_proba(job.test)
     if not np.isfinite(proba).all():
         raise FloatingPointError("predicted probabilities are not finite")
     full = np.zeros((len(proba), len(get_scheme(job.data.task.windows.scheme))))
@@ -117,10 +119,10 @@ def _probabilities(fitted: Any, job: CellJob) -> np.ndarray:
 
 
 def _people(
-    fold: Fold, truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray
+    test: Windows, truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray
 ) -> list[dict[str, Any]]:
     """Counts per test person: rows of the confusion matrix are the truth."""
-    frame, n = fold.test.metadata, probabilities.shape[1]
+    frame, n = test.metadata, probabilities.shape[1]
     surprise = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-12))
     people = []
     for subject, rows in frame.groupby("subject", sort=False).indices.items():

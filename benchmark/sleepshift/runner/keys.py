@@ -16,7 +16,7 @@ from sleepshift.windows.windows import Windows
 __all__ = ["describe", "fit_key", "target_roles"]
 
 #: Parameters that change how fast or how loudly something is fitted, not what comes out.
-NOT_IN_KEYS = frozenset({"device", "verbose", "n_jobs", "memory", "copy", "copy_X"})
+NOT_IN_KEYS = frozenset({"device", "verbose", "n_jobs", "memory", "cache", "copy", "copy_X"})
 
 
 def describe(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sleepshift.digest import digest
 from sleepshift.errors import TaskError
+from sleepshift.estimators.objectives import Objective
 from sleepshift.methods import Method, Settings
 from sleepshift.protocol.fold import Fold
 from sleepshift.protocol.task import Task, TrainingSection
@@ -22,6 +23,8 @@ __all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "check_overrides
 # Parameters that make a method what it is, or belong to the grid.
 _FIXED = {"random_state", "data_seed", "device", "verbose", "channels", "domain", "trainable"}
 _FIXED |= {"base", "encoder", "estimator", "classifier", "steps"}
+_FIXED |= {"teacher", "student", "loss", "pretraining", "start", "unlabeled", "mutual", "cache"}
+_FIXED |= {"pretraining_epochs"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class FitJob:
 
 @dataclass(frozen=True)
 class CellJob:
-    """Fit a method's estimator (or take its artifact) and score it on test people."""
+    """Fit a method's estimator (or take its artifact) and score it on `test`."""
 
     key: str
     name: str
@@ -64,6 +67,7 @@ class CellJob:
     data: TaskData
     needs: dict[str, str]
     artifact: str | None
+    test: Windows
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,11 @@ def check_overrides(
         Naming the setting.
     """
     for name in overrides:
-        if name.rpartition("__")[2] in _FIXED or name.endswith("__model"):
+        *path, last = name.split("__")
+        if last in _FIXED or (path and last == "model"):
             raise TaskError(f"--set {name}: it says what a method is or is given; it stays")
+        if {"teacher", "student"} & set(path) and last in TrainingSection.model_fields:
+            raise TaskError(f"--set {name}: one budget holds for all; set {last}")
     known = set(TrainingSection.model_fields)
     for task in tasks:
         settings, _ = _settings(task, 0, 0, "auto", dict(overrides))
@@ -164,8 +171,11 @@ def check_overrides(
             _override(estimator, overrides)
             try:
                 describe(estimator)
-            except TypeError as error:
-                raise TaskError(f"--set: {error}") from None
+                for part in estimator.get_params().values():
+                    if isinstance(part, Objective):
+                        part.check()
+            except (TypeError, ValueError) as error:
+                raise TaskError(f"--set {', '.join(overrides)}: {error}") from None
     if unknown := [name for name in overrides if name not in known]:
         raise TaskError(
             f"--set {unknown[0]}: no chosen method has it; settings of all are "
@@ -205,21 +215,25 @@ def _settings(
     """The task's settings with those of the command line, and what is left of the latter."""
     from pydantic import ValidationError
 
-    from sleepshift.models import model_spec
+    from sleepshift.models.catalogue import check_sequence, model_spec
 
     own = {k: v for k, v in overrides.items() if k in TrainingSection.model_fields}
     rest = {k: v for k, v in overrides.items() if k not in own}
     try:
         training = TrainingSection.model_validate(task.training.model_dump() | own)
-        model_spec(training.model)
+        for model in (training.model, training.teacher_model, training.assistant_model):
+            check_sequence(model_spec(model or training.model), training.sequence_length)
     except ValidationError as error:
         first = error.errors()[0]
         raise TaskError(f"--set {first['loc'][0]}: {first['msg']}") from None
     except ValueError as error:
         raise TaskError(str(error)) from None
+    views = task.windows.views
     settings = Settings(
         **training.model_dump(),
-        channels=task.windows.views["student"],
+        channels=views["student"],
+        teacher_channels=views.get("teacher"),
+        assistant_channels=views.get("assistant"),
         random_state=seed,
         data_seed=data_seed,
         device=device,
@@ -259,9 +273,10 @@ def _plan_cell(
     if hasattr(estimator, "fitted_state"):
         result.fits.setdefault(artifact, FitJob(artifact, name, estimator, fold, needs))
         needs = {}
-    key = digest([artifact, fold.test.fingerprint, task.windows.scheme])
+    test = fold.privileged if method.privileged and fold.privileged else fold.test
+    key = digest([artifact, test.fingerprint, task.windows.scheme])
     stored = artifact if artifact in result.fits else None
-    result.cells.setdefault(key, CellJob(key, name, estimator, fold, data, needs, stored))
+    result.cells.setdefault(key, CellJob(key, name, estimator, fold, data, needs, stored, test))
     result.grid.append(cell(key=key))
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sleepshift.datasets.base import Dataset, LabelledWindows, Recording
-from sleepshift.errors import DataError
+from sleepshift.derivations import (
+    Derivation,
+    check_derivations,
+    derive,
+    lost_derivations,
+)
+from sleepshift.errors import DataError, TaskError
 from sleepshift.stages import WINDOW_SECONDS, get_scheme
 
 if TYPE_CHECKING:
@@ -30,7 +36,8 @@ class Recipe:
     Parameters
     ----------
     channels : tuple of str or None
-        Channels by name, in the order they are stored; None takes the dataset's default.
+        Channels and derivations by name, in the order they are stored; None takes the
+        dataset's default.
     sfreq : float or None
         Rate to resample to; None keeps the recording's own.
     trim_wake_minutes : float or None
@@ -38,16 +45,50 @@ class Recipe:
     scaling : {"robust", "none"}
         ``"robust"``: per recording and channel (and feature), median 0, interquartile
         range 1, clipped at `CLIP`. It uses signals only, never labels.
+    derivations : tuple of Derivation
+        What `channels` may name besides the recording's own channels. Electrodes that a
+        recording lists as bad take no part.
+    empty_derivation : {"raise", "zeros"}
+        What becomes of a derivation that lost all electrodes of a side in one recording.
+
+    Raises
+    ------
+    TaskError
+        If derivations cannot be told apart, or no channels are named that could be derived.
     """
 
     channels: tuple[str, ...] | None
     sfreq: float | None
     trim_wake_minutes: float | None
     scaling: str
+    derivations: tuple[Derivation, ...] = ()
+    empty_derivation: str = "raise"
+
+    def __post_init__(self) -> None:
+        check_derivations(self.derivations)
+        if self.derivations and self.channels is None:
+            raise TaskError("a recipe with derivations must name its channels")
+
+    @property
+    def derived(self) -> tuple[Derivation, ...]:
+        """Derivations that are among the channels."""
+        return tuple(d for d in self.derivations if d.name in (self.channels or ()))
+
+    @property
+    def electrodes(self) -> tuple[str, ...] | None:
+        """Channels to read, each once, in the order they are first needed; None is the default."""
+        if self.channels is None or not self.derived:
+            return self.channels
+        needed = {derivation.name: derivation.electrodes for derivation in self.derivations}
+        names = (name for channel in self.channels for name in needed.get(channel, (channel,)))
+        return tuple(dict.fromkeys(names))
 
     def plain(self) -> dict[str, Any]:
         """Settings as plain values, for hashes and manifests."""
-        return asdict(self) | {"window_seconds": float(WINDOW_SECONDS), "clip": CLIP}
+        settings = asdict(self)
+        if not self.derivations:  # so that stores packed without any keep their names
+            del settings["derivations"], settings["empty_derivation"]
+        return settings | {"window_seconds": float(WINDOW_SECONDS), "clip": CLIP}
 
 
 @dataclass(frozen=True)
@@ -61,7 +102,7 @@ class CutRecording:
 
 
 def cut_recording(dataset: Dataset, recording: Recording, recipe: Recipe) -> CutRecording:
-    """Read, trim, cut and scale one recording.
+    """Read, trim, derive, cut and scale one recording.
 
     Returns
     -------
@@ -72,21 +113,25 @@ def cut_recording(dataset: Dataset, recording: Recording, recipe: Recipe) -> Cut
     ------
     DataError
         If the recording cannot be used: unreadable, an unknown stage text, no scored
-        sleep, another rate than the task's, or a channel without any finite value.
+        sleep, another rate than the task's, a derivation without electrodes, or a channel
+        without any finite value.
     """
-    source = dataset.read(recording, recipe.channels)
-    if recipe.channels is not None and tuple(source.ch_names) != tuple(recipe.channels):
+    wanted = recipe.electrodes
+    source = dataset.read(recording, wanted)
+    if wanted is not None and tuple(source.ch_names) != tuple(wanted):
         raise DataError(
-            f"{recording}: asked for {', '.join(recipe.channels)}, the dataset read "
+            f"{recording}: asked for {', '.join(wanted)}, the dataset read "
             f"{', '.join(source.ch_names)}; channels come by name, in the order asked for"
         )
     if isinstance(source, LabelledWindows):
-        windows = _check_rate(source, recipe, recording)
+        lost: tuple[str, ...] = ()
+        windows = _derive_windows(_check_rate(source, recipe, recording), recipe, recording)
     else:
+        lost = lost_derivations(recipe.derived, source.info["bads"])
         windows = _cut_raw(source, dataset, recipe, recording)
     if not len(windows.y):
         raise DataError(f"{recording}: no scored window is left after trimming")
-    return _measure_and_scale(windows, recipe, recording)
+    return _measure_and_scale(windows, recipe, recording, lost)
 
 
 def _check_rate(source: LabelledWindows, recipe: Recipe, recording: Recording) -> LabelledWindows:
@@ -98,12 +143,61 @@ def _check_rate(source: LabelledWindows, recipe: Recipe, recording: Recording) -
     return source
 
 
+def _derive(
+    signals: np.ndarray,
+    ch_names: Sequence[str],
+    recipe: Recipe,
+    recording: Recording,
+    bads: Collection[str] = (),
+) -> np.ndarray:
+    try:
+        return derive(signals, ch_names, recipe.derived, bads=bads, empty=recipe.empty_derivation)
+    except DataError as error:
+        raise DataError(f"{recording}: {error}") from None
+
+
+def _derive_windows(
+    source: LabelledWindows, recipe: Recipe, recording: Recording
+) -> LabelledWindows:
+    if not recipe.derived:
+        return source
+    if source.sfreq is None:
+        raise DataError(f"{recording} holds features; only signals can be derived from electrodes")
+    assert recipe.channels is not None
+    derived = _derive(source.x, source.ch_names, recipe, recording)
+    names = [*source.ch_names, *(derivation.name for derivation in recipe.derived)]
+    picks = [names.index(name) for name in recipe.channels]
+    x = np.concatenate([source.x, derived], axis=1)[:, picks]
+    return LabelledWindows(**{**source.__dict__, "x": x, "ch_names": recipe.channels})
+
+
+def _derive_raw(raw: mne.io.BaseRaw, recipe: Recipe, recording: Recording) -> mne.io.BaseRaw:
+    """Put the derivations in the place of their electrodes; times and scoring stay."""
+    import mne
+
+    if not recipe.derived:
+        return raw
+    assert recipe.channels is not None
+    names = [derivation.name for derivation in recipe.derived]
+    signals = raw.get_data(verbose="error")
+    derived = _derive(signals, raw.ch_names, recipe, recording, raw.info["bads"])
+    info = mne.create_info(names, raw.info["sfreq"], "eeg", verbose="error")
+    # MNE needs one channel to add others to; it goes where it was not asked for itself.
+    kept = [name for name in recipe.channels if name not in names] or raw.ch_names[:1]
+    raw = raw.pick(kept, verbose="error").load_data(verbose="error")
+    added = mne.io.RawArray(derived, info, first_samp=raw.first_samp, verbose="error")
+    raw.add_channels([added], force_update_info=True)
+    return raw.pick(list(recipe.channels), verbose="error")
+
+
 def _cut_raw(
     raw: mne.io.BaseRaw, dataset: Dataset, recipe: Recipe, recording: Recording
 ) -> LabelledWindows:
     codes = _annotation_codes(raw, dataset, recording)
     begin = raw.first_time
     raw = _trim_wake(raw, codes, recipe.trim_wake_minutes, recording)
+    # Before resampling: there is less to resample, and the gaps of bad electrodes are gone.
+    raw = _derive_raw(raw, recipe, recording)
     if recipe.sfreq is not None and raw.info["sfreq"] != recipe.sfreq:
         raw = raw.load_data(verbose="error")
         _check_resampling(raw, recipe.sfreq, recording)
@@ -209,15 +303,19 @@ def _window_starts(
 
 
 def _measure_and_scale(
-    windows: LabelledWindows, recipe: Recipe, recording: Recording
+    windows: LabelledWindows, recipe: Recipe, recording: Recording, lost: Sequence[str]
 ) -> CutRecording:
     x = np.ascontiguousarray(windows.x, dtype=np.float32)
     finite = np.isfinite(x)
     if dead := [name for k, name in enumerate(windows.ch_names) if not finite[:, k].any()]:
         raise DataError(f"{recording}: channel {dead[0]!r} holds no finite value")
     nan = np.asarray(~finite.all(axis=(1, 2)))
-    # A single feature a channel has no course that could be flat.
-    flat = (x.max(axis=2) == x.min(axis=2)).any(axis=1) & (x.shape[2] > 1)
+    live = [k for k, name in enumerate(windows.ch_names) if name not in lost]
+    if not live:
+        raise DataError(f"{recording}: no derivation has electrodes left")
+    # A single feature a channel has no course that could be flat; zeros that stand for a
+    # derivation say nothing of the channels beside it.
+    flat = (x.max(axis=2) == x.min(axis=2))[:, live].any(axis=1) & (x.shape[2] > 1)
     digests = window_digests(x)
     x = np.where(finite, x, np.float32(np.nan)) if nan.any() else x
     if recipe.scaling == "robust":

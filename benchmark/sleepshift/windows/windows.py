@@ -338,6 +338,34 @@ class Windows(Dataset):
             scheme=first.scheme,
         )
 
+    @staticmethod
+    def paired(first: Windows, second: Windows) -> Windows:
+        """Join the channels of two views of the same nights (copied), window by window.
+
+        Parameters
+        ----------
+        first, second : Windows
+            Of two devices, say. Windows are the same if person, session and onset are.
+            Labels are those of `first`.
+
+        Raises
+        ------
+        DataError
+            If a window of either has no partner, rates or lengths differ, or a channel is in
+            both.
+
+        Examples
+        --------
+        >>> night = pd.DataFrame({"subject": "a", "session": "1", "onset": [0.0, 30.0]})
+        >>> scalp = Windows.from_arrays(np.zeros((2, 1, 9)), metadata=night, ch_names=["C3"])
+        >>> ear = Windows.from_arrays(np.zeros((2, 1, 9)), metadata=night, ch_names=["ELA"])
+        >>> Windows.paired(scalp, ear[::-1]).ch_names
+        ('C3', 'ELA')
+        """
+        from sleepshift.windows.pairing import paired
+
+        return paired(first, second)
+
     # ------------------------------------------------------------------ reading
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
