@@ -94,7 +94,9 @@ def leaderboard(
         table = _rank(pd.DataFrame(rows), primary, methods)
         if shares := recovery(part, primary):
             names = ("recovery", "recovery_low", "recovery_high")
-            figures = [shares.get(method, (np.nan,) * 3) for method in table["method"]]
+            distilled = {m for m in shares if methods[m]["family"] == "distillation"}
+            nothing = (np.nan,) * 3
+            figures = [shares[m] if m in distilled else nothing for m in table["method"]]
             table[list(names)] = pd.DataFrame(figures, index=table.index, dtype=float)
         ranked.append(table)
     return pd.concat(ranked, ignore_index=True) if ranked else pd.DataFrame()
