@@ -97,27 +97,39 @@ def distilling(folder: Path) -> None:
     from sklearn.frozen import FrozenEstimator
 
     from sleepshift.estimators import Distiller, SleepStager
-    from sleepshift.estimators.objectives import AttentionTransfer, FeatureMatching, SoftLabels
+    from sleepshift.estimators.objectives import (
+        AttentionTransfer,
+        FeatureMatching,
+        HardLabels,
+        SoftLabels,
+    )
     from sleepshift.windows import Windows
 
     rng = np.random.default_rng(0)
     X = rng.normal(size=(N_WINDOWS, 2, 3000)).astype(np.float32)
     y = rng.integers(0, 5, N_WINDOWS)
-    windows = Windows.from_arrays(X, y, sfreq=100.0)
-    budget = {"max_epochs": 2, "batch_size": BATCH, "valid_size": 0}
-    student = SleepStager(channels=["1"], **budget)
+    # Named as windows of a store are, whose content is not hashed again.
+    windows = Windows(X, None, y, ch_names=["0", "1"], sfreq=100.0, name="speed")
+    budget = {"channels": ["1"], "batch_size": BATCH, "valid_size": 0}
+    student = SleepStager(max_epochs=4, **budget)
     teacher = FrozenEstimator(SleepStager(max_epochs=0).fit(windows, y))
+    half = SleepStager(max_epochs=2, **budget)
+    attention = {"pretraining": AttentionTransfer(), "pretraining_epochs": 2}
+    distillers = {
+        "softened probabilities": Distiller(teacher, student, SoftLabels()),
+        "features": Distiller(teacher, student, FeatureMatching()),
+        "attention, then labels": Distiller(teacher, half, HardLabels(), **attention),
+    }
 
     def alone() -> None:
         student.fit(windows, y)
 
-    for loss in (SoftLabels(), FeatureMatching(), AttentionTransfer()):
-        distiller = Distiller(teacher, student, loss, cache=folder / "outputs")
+    for name, distiller in distillers.items():
+        distiller.set_params(cache=folder / "outputs")
         distiller.fit(windows, y)  # so that the teacher's outputs are cached
         a, b, ratios = compare(partial(distiller.fit, windows, y), alone)
         say(
-            f"distilling chambon2018 by {type(loss).__name__} with cached outputs, against the "
-            "student's own fit",
+            f"distilling chambon2018 by {name}, outputs cached: against the student's own fit",
             "s",
             a,
             b,

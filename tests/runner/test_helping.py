@@ -14,18 +14,13 @@ TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
 
 def _small_task() -> Task:
-    """From scalp to ear: two people to train on, one to stop by, five not scored, eight to test.
-
-    Small batches leave the first plateau in few passes.
-    """
+    """From scalp to ear: two people to train on, one to stop by, five not scored, eight to test."""
     task = load_task(TASKS / "scalp-to-ear-few-labels-simulated.toml")
     nights = {"people": [[16, 20, 60]], "nights": 1, "hours": 1.25, "seed": 3}
-    budget = {"max_epochs": 100, "patience": 20, "batch_size": 16}
     changes: dict[str, Any] = {
         "name": "few-labels",
         "dataset": task.dataset.model_copy(update={"params": nights}),
         "windows": task.windows.model_copy(update={"sfreq": 40.0}),
-        "training": task.training.model_copy(update=budget),
         "protocol": task.protocol.model_copy(update={"n_folds": 2, "labeled": 3}),
     }
     return Task.model_validate(task.model_copy(update=changes).model_dump())
