@@ -18,7 +18,8 @@ from torch import nn
 from sleepshift.estimators import FineTuner, RelativePositioning, SleepStager
 from sleepshift.estimators.finetuner import _Features
 from sleepshift.estimators.inputs import split_people
-from sleepshift.estimators.training import predict_logits, seeded, train
+from sleepshift.estimators.readout import predict_logits
+from sleepshift.estimators.training import seeded, train
 from sleepshift.models import MODELS, build_model
 from sleepshift.models.parts import HeadOnFeatures
 from sleepshift.windows.sequences import Sequences

@@ -15,14 +15,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import Callback
 from torch import nn
 
+from sleepshift.estimators.readout import items, predict_logits, read_out
 from sleepshift.estimators.training import (
     balanced_weights,
     budget,
     cross_entropy,
-    items,
     on_epoch,
-    predict_logits,
-    read_out,
     resolve_device,
     seeded,
     settle,

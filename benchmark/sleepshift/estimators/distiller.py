@@ -15,9 +15,10 @@ from sleepshift.estimators.criterion import Criterion
 from sleepshift.estimators.inputs import as_labelled, as_windows, encode
 from sleepshift.estimators.objectives import Objective, SoftLabels
 from sleepshift.estimators.outputs import Joined, WithOutputs, teacher_outputs
+from sleepshift.estimators.readout import items
 from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import SleepStager, StoredClassifier
-from sleepshift.estimators.training import budget, items, seeded, settle, train
+from sleepshift.estimators.training import budget, seeded, settle, train
 from sleepshift.models import model_spec
 from sleepshift.models.parts import forget_passes
 from sleepshift.models.taps import Groups, Tapped

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
+from sleepshift.estimators.readout import items, read_out
 from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import NetworkClassifier
-from sleepshift.estimators.training import budget, items, read_out, seeded, train
+from sleepshift.estimators.training import budget, seeded, train
 from sleepshift.models.parts import HeadOnFeatures
 from sleepshift.windows.windows import Windows
 

@@ -18,7 +18,8 @@ from sleepshift.estimators.distiller import (
 )
 from sleepshift.estimators.inputs import as_labelled, encode
 from sleepshift.estimators.objectives import Objective, SoftLabels
-from sleepshift.estimators.training import budget, items, seeded, train
+from sleepshift.estimators.readout import items
+from sleepshift.estimators.training import budget, seeded, train
 from sleepshift.models.taps import Tapped
 
 __all__ = ["OnlineDistiller"]

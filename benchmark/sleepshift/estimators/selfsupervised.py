@@ -20,8 +20,9 @@ from sleepshift.estimators.pretext import (
     draw_pairs,
     draw_triplets,
 )
+from sleepshift.estimators.readout import predict_logits
 from sleepshift.estimators.stored import StoredNetwork
-from sleepshift.estimators.training import budget, predict_logits, seeded, train
+from sleepshift.estimators.training import budget, seeded, train
 from sleepshift.models.parts import WithHead
 from sleepshift.stages import WINDOW_SECONDS
 from sleepshift.windows.windows import Windows

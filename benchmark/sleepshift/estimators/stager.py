@@ -20,13 +20,12 @@ from sleepshift.estimators.inputs import (
     encode,
     split_positions,
 )
+from sleepshift.estimators.readout import items, read_out
 from sleepshift.estimators.stored import StoredNetwork
 from sleepshift.estimators.training import (
     balanced_weights,
     budget,
     cross_entropy,
-    items,
-    read_out,
     seeded,
     settle,
     train,
