@@ -18,7 +18,7 @@ from sleepshift.estimators.outputs import Joined, WithOutputs, teacher_outputs
 from sleepshift.estimators.readout import items
 from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import SleepStager, StoredClassifier
-from sleepshift.estimators.training import budget, seeded, settle, train
+from sleepshift.estimators.training import budget, seeded, train
 from sleepshift.models import model_spec
 from sleepshift.models.parts import forget_passes
 from sleepshift.models.taps import Groups, Tapped
@@ -172,10 +172,7 @@ class Distiller(StudentNetwork):
                 rows = self._train(module, parts, objective, max_epochs, len(classes))
                 self.history_ += [{"phase": phase, **row} for row in rows]
             if not self.history_:
-                learned = view[self.student._split(view)[0]]
-                length = self.sequence_length
-                batch_size = budget(self.student, length)["batch_size"]
-                settle(module, items(learned, length), batch_size)
+                self.student._settle(module, view[self.student._split(view)[0]])
         self.classes_ = classes
         self._remember(module.eval(), view)
         return self

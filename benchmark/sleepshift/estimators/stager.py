@@ -262,20 +262,18 @@ class SleepStager(StoredClassifier):
             module = self._build(windows.shape[1:], windows.sfreq, len(classes))
             data, valid = self._split(windows)
             weight = self._class_weight(windows.y[data], len(classes))
-            given = budget(self, self.sequence_length)
-            learned = items(windows[data], self.sequence_length)
             self.history_ = []
             if self.max_epochs:
                 self.history_ = train(
                     module,
-                    learned,
+                    items(windows[data], self.sequence_length),
                     None if valid is None else items(windows[valid], self.sequence_length),
                     criterion=cross_entropy(weight),
                     monitor=self.monitor,
-                    **given,
+                    **budget(self, self.sequence_length),
                 )
             else:
-                settle(module, learned, given["batch_size"])
+                self._settle(module, windows[data])
         self.classes_ = classes
         self._remember(module.eval(), windows)
         return self
@@ -283,6 +281,11 @@ class SleepStager(StoredClassifier):
     def _split(self, windows: Windows) -> tuple[np.ndarray, np.ndarray | None]:
         """Positions of the training people's windows, and of those who validate."""
         return split_positions(windows, self.valid_size, self.data_seed)
+
+    def _settle(self, module: nn.Module, windows: Windows) -> None:
+        """What a network without any pass of training learns of the training windows."""
+        length = self.sequence_length
+        settle(module, items(windows, length), budget(self, length)["batch_size"])
 
     def _class_weight(self, codes: np.ndarray, n_classes: int) -> torch.Tensor | None:
         if self.class_weight is None:

@@ -1,4 +1,4 @@
-"""Train one network with skorch, and read one network out: the only loops there are."""
+"""Train one network with skorch: the only training loop there is."""
 
 from __future__ import annotations
 

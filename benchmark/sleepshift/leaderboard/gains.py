@@ -17,11 +17,16 @@ from sleepshift.leaderboard.statistics import (
     per_person,
 )
 
-__all__ = ["REFERENCES", "gains", "recovery"]
+__all__ = ["REFERENCES", "distilled", "gains", "recovery"]
 
 #: The controls that every distilled student is held against.
 REFERENCES = ("student-only", "label-smoothing", "kd-random-teacher")
 _STUDENT, _TEACHER = "student-only", "teacher"
+
+
+def distilled(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Methods of the distillation family, with its teacher and its controls."""
+    return [name for name, facts in methods.items() if facts["family"] == "distillation"]
 
 
 def gains(
@@ -48,8 +53,7 @@ def gains(
         group. Empty where no task has the references.
     """
     rows = []
-    distilled = [name for name, facts in methods.items() if facts["family"] == "distillation"]
-    for (task, group), part in groups(frame[frame["method"].isin(distilled)], tasks):
+    for (task, group), part in groups(frame[frame["method"].isin(distilled(methods))], tasks):
         people = _by_method(part, tasks[task]["scoring"]["primary"])
         for reference in (name for name in REFERENCES if name in people):
             against = [

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sleepshift.errors import GridError
-from sleepshift.leaderboard.gains import gains, recovery
+from sleepshift.leaderboard.gains import distilled, gains, recovery
 from sleepshift.leaderboard.metrics import METRICS
 from sleepshift.leaderboard.statistics import bootstrap_interval, groups, one_stage, per_person
 
@@ -92,11 +92,9 @@ def leaderboard(
             for method, own in part.groupby("method", sort=False)
         ]
         table = _rank(pd.DataFrame(rows), primary, methods)
-        if shares := recovery(part, primary):
+        if shares := recovery(part[part["method"].isin(distilled(methods))], primary):
             names = ("recovery", "recovery_low", "recovery_high")
-            distilled = {m for m in shares if methods[m]["family"] == "distillation"}
-            nothing = (np.nan,) * 3
-            figures = [shares[m] if m in distilled else nothing for m in table["method"]]
+            figures = [shares.get(method, (np.nan,) * 3) for method in table["method"]]
             table[list(names)] = pd.DataFrame(figures, index=table.index, dtype=float)
         ranked.append(table)
     return pd.concat(ranked, ignore_index=True) if ranked else pd.DataFrame()

@@ -17,23 +17,25 @@ _TEACHER_SEEDS, _ASSISTANT_SEEDS = 1000, 2000
 
 def teacher(settings: Settings) -> Any:
     """The teacher's network on the teacher's view: shared by all students."""
-    return stager(
-        replace(
-            settings,
-            model=settings.teacher_model or settings.model,
-            channels=settings.teacher_channels or settings.channels,
-            random_state=_TEACHER_SEEDS + settings.random_state,
-        )
-    )
+    model, channels = settings.teacher_model, settings.teacher_channels
+    return _other(settings, model, channels, _TEACHER_SEEDS)
 
 
 def _assistant(settings: Settings) -> Any:
+    model, channels = settings.assistant_model, settings.assistant_channels
+    return _other(settings, model, channels, _ASSISTANT_SEEDS)
+
+
+def _other(
+    settings: Settings, model: str | None, channels: tuple[str, ...] | None, seeds: int
+) -> Any:
+    """A stager at the student's budget, with what it has of its own."""
     return stager(
         replace(
             settings,
-            model=settings.assistant_model or settings.model,
-            channels=settings.assistant_channels or settings.channels,
-            random_state=_ASSISTANT_SEEDS + settings.random_state,
+            model=model or settings.model,
+            channels=channels or settings.channels,
+            random_state=seeds + settings.random_state,
         )
     )
 
@@ -52,10 +54,14 @@ def _published(name: str) -> Any:
     return clone(PUBLISHED[name])
 
 
-def _distil(settings: Settings, loss: Callable[[], Any], **options: Any) -> Any:
+def _distiller(*args: Any, **options: Any) -> Any:
     from sleepshift.estimators import Distiller
 
-    return Distiller(teacher(settings), stager(settings), loss(), **options)
+    return Distiller(*args, **options)
+
+
+def _distil(settings: Settings, loss: Callable[[], Any], **options: Any) -> Any:
+    return _distiller(teacher(settings), stager(settings), loss(), **options)
 
 
 def _kd(name: str, **params: Any) -> Callable[[Settings], Any]:
@@ -66,9 +72,7 @@ def _attention(settings: Settings, loss: str) -> Any:
     """Attention, then labels, in as many passes together as student-only has, of two or more."""
     before = max(1, settings.max_epochs // 2)
     rest = replace(settings, max_epochs=max(1, settings.max_epochs - before))
-    from sleepshift.estimators import Distiller
-
-    return Distiller(
+    return _distiller(
         teacher(settings),
         stager(rest),
         _objective(loss),
@@ -83,10 +87,8 @@ def _attention_published(settings: Settings, loss: Callable[[], Any]) -> Any:
 
 
 def _random_teacher(settings: Settings) -> Any:
-    from sleepshift.estimators import Distiller
-
     untrained = teacher(replace(settings, max_epochs=0))
-    return Distiller(untrained, stager(settings), _objective("SoftLabels"))
+    return _distiller(untrained, stager(settings), _objective("SoftLabels"))
 
 
 def _online(settings: Settings, loss: Callable[[], Any], *, mutual: bool = False) -> Any:
@@ -96,10 +98,8 @@ def _online(settings: Settings, loss: Callable[[], Any], *, mutual: bool = False
 
 
 def _chain(settings: Settings, loss: Callable[[], Any]) -> Any:
-    from sleepshift.estimators import Distiller
-
-    assistant = Distiller(teacher(settings), _assistant(settings), loss())
-    return Distiller(assistant, stager(settings), loss())
+    assistant = _distiller(teacher(settings), _assistant(settings), loss())
+    return _distiller(assistant, stager(settings), loss())
 
 
 _BOTH = "source labels; both views of the source nights"
