@@ -1,6 +1,7 @@
-# make run   a simulated cross-age and a simulated distillation grid, ending with leaderboards
-# make test  style, types and tests, offline
-# make speed what the machinery costs, as ratios within one run
+# make run        a simulated cross-age and a simulated distillation grid, ending with pages
+# make test       style, types and tests, offline
+# make test-page  a leaderboard's page in Chromium, installed with apt where it is missing
+# make speed      what the machinery costs, as ratios within one run
 # Each builds its own virtual environment first, from a bare Python 3.11 or newer.
 
 PYTHON ?= python3
@@ -12,17 +13,27 @@ WORKERS ?= 2
 # A few of the distillation methods, with their controls.
 DISTILLATION = majority,features-logreg,teacher,student-only,label-smoothing,kd-random-teacher,kd-softmax,kd-attention,kd-feature
 
-.PHONY: run test speed install clean
+.PHONY: run test test-page speed install clean
 
 run: install
-	$(BIN)/sleepshift run cross-age-simulated --seeds 2 --out runs/cross-age
+	$(BIN)/sleepshift run cross-age-simulated --seeds 2 --folds 0,1 --out runs/cross-age
+	$(BIN)/sleepshift report runs/cross-age
 	$(BIN)/sleepshift run scalp-to-ear-simulated --folds 0 --out runs/distillation --methods $(DISTILLATION)
+	$(BIN)/sleepshift report runs/distillation
 
 test: install
 	$(BIN)/ruff check benchmark tests
 	$(BIN)/ruff format --check benchmark tests
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Root needs no sudo, and often has none.
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
+test-page: install
+	command -v chromium || command -v google-chrome || \
+		{ $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/leaderboard/page
 
 speed: install
 	$(BIN)/python benchmark/speed.py

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -119,6 +123,64 @@ def toy_views_task(tmp_path: Path) -> Path:
     path = tmp_path / "toy-views.toml"
     path.write_text(TOY_VIEWS_TASK)
     return path
+
+
+@pytest.fixture
+def sleepshift(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Call the command line in this process: (exit code, stdout, stderr)."""
+    from sleepshift.cli import main
+
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sleepshift", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call
+
+
+#: Folder of the official archives: prefix of the files, people, whether labels are there.
+BEETL_PARTS = {
+    "SleepSource": ("training", range(39), True),
+    "LeaderboardSleep/sleep_target": ("leaderboard", range(6), True),
+    "LeaderboardSleep/testing": ("leaderboard", range(6, 18), False),
+    "finalSleep/sleep_target": ("testing", range(5), True),
+    "finalSleep/testing": ("testing", range(5, 14), False),
+}
+
+
+@pytest.fixture(scope="session")
+def beetl(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, int], list]]:
+    """BEETL's files as the competition laid them out, of a few windows each, and the stages.
+
+    Nights are pickled arrays of 6 to 8 windows, whose stage is heard in the signal; the second
+    item maps (file name without ending, night) to stages, those that are withheld included.
+    """
+    folder, rng = tmp_path_factory.mktemp("beetl"), np.random.default_rng(0)
+    stages: dict[tuple[str, int], list] = {}
+    seconds = np.arange(3000) / 100
+    for part, (prefix, people, labelled) in BEETL_PARTS.items():
+        (folder / part).mkdir(parents=True)
+        for person in people:
+            for night in (1, 2):
+                y = np.concatenate([rng.permutation(6), [0, 0][: (person + night) % 3]]).astype(int)
+                tone = np.sin(2 * np.pi * (1 + 3 * y)[:, None, None] * seconds)
+                x = 2e-5 * (tone + rng.normal(size=(len(y), 2, 3000)))
+                start = folder / part / f"{prefix}_s{person}r{night}"
+                Path(f"{start}X.npy").write_bytes(pickle.dumps(x))
+                stages[f"{prefix}_s{person}", night] = y.tolist()
+                if labelled:
+                    Path(f"{start}y.npy").write_bytes(pickle.dumps(y.astype(np.int32), 3))
+    _, people, _ = BEETL_PARTS["finalSleep/testing"]
+    truth = [stages[f"testing_s{person}", night] for person in people for night in (1, 2)]
+    lines = "".join(f"{stage}\n" for night in truth for stage in night)
+    (folder / "final_sleep_label.txt").write_text(lines)
+    return folder, stages
 
 
 @pytest.fixture(scope="session")

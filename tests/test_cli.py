@@ -8,23 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sleepshift.cli import main
 from sleepshift.digest import digest
-
-
-@pytest.fixture
-def sleepshift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Call the command line in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sleepshift", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
 
 
 def _one_line_error(result: tuple[int, str, str]) -> str:
@@ -61,20 +45,31 @@ def test_listings_name_what_there_is(sleepshift) -> None:
     assert "attnsleep" in sleepshift("models")[1]
 
 
-def test_run_ends_with_the_table_and_the_path_of_the_report(sleepshift, toy_task, tmp_path) -> None:
+def test_run_ends_with_the_table_and_report_writes_it(sleepshift, toy_task, tmp_path) -> None:
     out = tmp_path / "runs"
     methods = "majority,features-logreg,source-only"
     code, text, _ = sleepshift("run", toy_task, "--methods", methods, "--out", out, "--folds", "0")
     assert code == 0
     assert "macro_f1" in text
-    assert "leaderboard.md" in text.replace("\n", "")
+    assert f"sleepshift report {out}" in " ".join(text.split())
     folder = out / "leaderboard"
+    assert not folder.exists()
+    code, said, _ = sleepshift("report", out)
+    assert code == 0
+    assert "index.html" in said
     made = {path.name for path in folder.iterdir()}
-    assert made == {
+    assert made >= {
         "results.csv",
+        "nights.csv",
+        "hypnograms.json",
         "leaderboard.csv",
         "leaderboard.md",
+        "leaderboard.tex",
         "leaderboard.png",
+        "pairs.csv",
+        "sleep.csv",
+        "index.html",
+        "figures",
         "manifest.json",
     }
     assert "simulated" in (folder / "leaderboard.md").read_text()
@@ -153,6 +148,7 @@ def test_distillation_runs_from_preparation_to_a_checked_report(
     assert any("teacher" in line and "^" in line for line in text.splitlines())
     assert "skipped sleepkd: the task's network stages single windows" in text
     assert "10 grid cells: 8 jobs scored, 0 kept, 6 shared models fitted, 0 failed" in text
+    assert sleepshift("report", out)[0] == 0
     written = (out / "leaderboard" / "leaderboard.md").read_text()
     assert "| bound:" in written
     assert "Gain in macro_f1 over the controls" in written

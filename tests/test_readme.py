@@ -68,7 +68,7 @@ def test_the_dataset_example_reads_edf_with_annotations(tmp_path: Path) -> None:
 
 def test_the_method_example_runs_in_a_grid(toy_task: Path, tmp_path: Path) -> None:
     from sleepshift import runner
-    from sleepshift.leaderboard.report import write_report
+    from sleepshift.leaderboard.report import collect
     from sleepshift.windows import read_manifest
 
     names: dict = {}
@@ -79,6 +79,6 @@ def test_the_method_example_runs_in_a_grid(toy_task: Path, tmp_path: Path) -> No
     plan = runner.plan([data], methods)
     runner.record_grid(out, plan, [data], {task.name: read_manifest(store)}, methods)
     assert not runner.execute(plan, runner.ArtifactStore(out)).failed
-    table = write_report(out, out / "leaderboard")
+    table = collect(out).table
     assert set(table["method"]) == {"features-knn"}
     assert (table["kappa"] > 0.1).all()

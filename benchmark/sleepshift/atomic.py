@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["new_folder", "read_json", "seal", "whole", "write_json", "write_text"]
+__all__ = ["new_folder", "read_json", "seal", "whole", "write_bytes", "write_json", "write_text"]
 
 
 _TEMPORARY = ".tmp-"
@@ -70,12 +70,17 @@ def _alive(pid: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Replace a file by UTF-8 text in one step."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".tmp-{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

@@ -11,11 +11,21 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from sleepshift.cli_options import (
+    DataOption,
+    DataSeedOption,
+    DeviceOption,
+    SettingsOption,
+    SkipOption,
+    TaskArgument,
+    parse_settings,
+    prepare_windows,
+)
+from sleepshift.cli_submit import score, submit, validate
 from sleepshift.display import (
     catalogue,
     console,
     console_error,
-    packing,
     print_leaderboard,
     running,
     table,
@@ -29,11 +39,7 @@ app = typer.Typer(
     help="A transfer-learning benchmark for sleep staging.",
 )
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recordings.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of windows, artifacts and cells.")]
-SkipOption = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave bad recordings out, and list them.")
-]
 TasksArgument = Annotated[list[str], typer.Argument(help="Task files, or names of known tasks.")]
 
 
@@ -42,14 +48,12 @@ def run(
     tasks: TasksArgument,
     methods: Annotated[str | None, typer.Option(help="Comma-separated; all by default.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of model seeds.")] = 1,
-    data_seed: Annotated[int, typer.Option(min=0, help="Seed of every draw of people.")] = 0,
+    data_seed: DataSeedOption = 0,
     folds: Annotated[str | None, typer.Option(help="Comma-separated names or positions.")] = None,
     data: DataOption = None,
     out: OutOption = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="param=value, for all methods that have it.")
-    ] = None,
+    device: DeviceOption = "auto",
+    settings: SettingsOption = None,
     skip_bad: SkipOption = False,
 ) -> None:
     """Score methods on tasks: what is missing is computed, what is stored is kept."""
@@ -58,7 +62,7 @@ def run(
     asked = [load_task(name) for name in tasks]
     if len({task.name for task in asked}) < len(asked):
         raise SleepShiftError("two of the tasks have the same name; rename one file")
-    overrides = _parse_settings(settings or [])
+    overrides = parse_settings(settings or [])
     from sleepshift.methods import get_methods
 
     recipes = get_methods(_names(methods))
@@ -70,7 +74,7 @@ def run(
     runner.check_overrides(asked, recipes, overrides)
     prepared, manifests = [], {}
     for task in asked:
-        store = _prepare(task, data, out, skip_bad)
+        store = prepare_windows(task, data, out, skip_bad)
         prepared.append(
             runner.TaskData.open(task, store, data_seed=data_seed, allow_missing=skip_bad)
         )
@@ -97,47 +101,28 @@ def run(
     for key, reason in outcome.failed.items():
         where = f"(traceback: {out}/failures/{key}.json)"
         console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
+    from sleepshift.leaderboard.report import collect
+
     try:
-        _report(out, out / "leaderboard", list(manifests), partial=True, mixed=True)
+        _show(collect(out, tasks=list(manifests), partial=True, mixed=True))
+        console.print(f"tables, pictures and a page: sleepshift report {out}")
     except GridError as error:  # nothing was scored, and why has been said
         console.print(escape(str(error)), style="yellow")
     if outcome.failed:
         raise typer.Exit(1)
 
 
-def _prepare(task: Any, data: Path | None, out: Path, skip_bad: bool) -> Path:
-    with packing(task.name) as advance:
-        return task.prepare(out / "windows", data=data, skip_bad=skip_bad, advance=advance)
-
-
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _parse_settings(settings: list[str]) -> dict[str, Any]:
-    import ast
-
-    parsed: dict[str, Any] = {}
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise SleepShiftError(f"--set {text}: write it as param=value")
-        try:
-            parsed[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            parsed[name] = value
-    return parsed
-
-
-def _report(runs: Path, out: Path, tasks: list[str] | None, *, partial: bool, mixed: bool) -> None:
-    from sleepshift.leaderboard.report import read_report, write_report
-
-    table = write_report(runs, out, tasks=tasks, partial=partial, mixed=mixed)
-    manifest = read_report(out)[1]
-    print_leaderboard(table, manifest["tasks"])
-    for note in manifest["notes"]:
+def _show(results: Any) -> None:
+    print_leaderboard(results.table, results.tasks)
+    unscored = results.rows[results.rows["status"].str.startswith("unscored")]
+    for task, status in unscored[["task", "status"]].drop_duplicates().itertuples(index=False):
+        console.print(escape(f"{task}: {status}"), soft_wrap=True)
+    for note in results.manifest["notes"]:
         console.print(escape(note), style="yellow")
-    console.print(f"report: {out / 'leaderboard.md'}  picture: {out / 'leaderboard.png'}")
 
 
 @app.command()
@@ -152,17 +137,19 @@ def report(
     ] = False,
 ) -> None:
     """Write a leaderboard from a run, or check one against its own rows."""
-    if check:
-        from sleepshift.leaderboard.report import check_report
+    from sleepshift.leaderboard.report import check_report, write_report
 
+    if check:
         console.print(f"{runs}: {check_report(runs)} rows, every figure follows from them")
         return
-    _report(runs, out or runs / "leaderboard", _names(tasks), partial=partial, mixed=mixed)
+    out = out or runs / "leaderboard"
+    _show(write_report(runs, out, tasks=_names(tasks), partial=partial, mixed=mixed))
+    console.print(f"page: {out / 'index.html'}", soft_wrap=True)
 
 
 @app.command()
 def prepare(
-    task: Annotated[str, typer.Argument(help="Task file, or the name of a known task.")],
+    task: TaskArgument,
     data: DataOption = None,
     out: OutOption = Path("runs"),
     skip_bad: SkipOption = False,
@@ -171,9 +158,11 @@ def prepare(
     from sleepshift.protocol import load_task
     from sleepshift.windows import read_manifest
 
-    store = _prepare(load_task(task), data, out, skip_bad)
+    store = prepare_windows(load_task(task), data, out, skip_bad)
     manifest = read_manifest(store)
     counts = ", ".join(f"{stage} {n}" for stage, n in manifest["n_per_stage"].items())
+    if withheld := manifest.get("n_withheld"):
+        counts += f", {withheld} whose labels are not public"
     console.print(f"{store}: {manifest['n_windows']} windows ({counts})")
     for bad in manifest["skipped"]:
         console.print(f"left out: {bad['reason']}")
@@ -181,18 +170,18 @@ def prepare(
 
 @app.command()
 def audit(
-    task: Annotated[str, typer.Argument(help="Task file, or the name of a known task.")],
+    task: TaskArgument,
     data: DataOption = None,
     out: OutOption = Path("runs"),
     skip_bad: SkipOption = False,
-    data_seed: Annotated[int, typer.Option(min=0, help="Seed of every draw of people.")] = 0,
+    data_seed: DataSeedOption = 0,
 ) -> None:
     """Look for people or windows on both sides of a split, and for dead signals."""
     from sleepshift.protocol import load_task
     from sleepshift.windows import open_store
 
     asked = load_task(task)
-    windows = open_store(_prepare(asked, data, out, skip_bad))
+    windows = open_store(prepare_windows(asked, data, out, skip_bad))
     folds = asked.folds(windows, data_seed=data_seed, allow_missing=skip_bad)
     rows = []
     for fold in folds:
@@ -278,6 +267,11 @@ def simulate(
 
     nights = write_sleep_edf(out, subjects, seed=seed)
     console.print(f"{out}: {len(nights)} nights of {subjects} simulated people")
+
+
+app.command()(submit)
+app.command()(validate)
+app.command()(score)
 
 
 def main() -> None:

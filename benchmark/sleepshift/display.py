@@ -117,35 +117,40 @@ _MARKS = {"below": "*", "bound:": "^"}
 
 
 def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
-    """Print one table a task: methods by rows, groups of people by columns."""
+    """Print tables of each task: methods by rows, two groups of people beside each other."""
     for name, of_task in leaderboard.groupby("task", sort=False):
         facts = tasks[str(name)]
         primary = facts["scoring"]["primary"]
         label = " (simulated data)" if facts["simulated"] else ""
         groups = list(dict.fromkeys(of_task["group"]))
         console.print(f"{name}{label}: {primary} [95 % interval over people], kappa")
-        shown = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        shown.add_column("method", no_wrap=True)
-        for group in groups:
-            n_people = int(of_task.loc[of_task["group"] == group, "n_people"].max())
-            shown.add_column(f"{group} (n={n_people})", no_wrap=True)
-            shown.add_column("kappa", justify="right")
-        by_method = of_task.set_index(["method", "group"])
-        for method in dict.fromkeys(of_task["method"]):
-            cells = []
-            for group in groups:
-                if (method, group) not in by_method.index:
-                    cells += ["-", "-"]
-                    continue
-                row = by_method.loc[(method, group)]
-                low, high = row[f"{primary}_low"], row[f"{primary}_high"]
-                mark = _MARKS.get(row["flag"].partition(" ")[0], "")
-                cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
-                cells.append(_short(row["kappa"]))
-            shown.add_row(str(method), *cells)
-        console.print(shown)
+        for first in range(0, len(groups), 2):
+            console.print(_groups_table(of_task, groups[first : first + 2], primary))
         flags = set(of_task["flag"].str.partition(" ")[0])
         if "below" in flags:
             console.print("* below a feature floor that learned from no more labels")
         if "bound:" in flags:
             console.print("^ an upper bound: the teacher on its own view")
+
+
+def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Table:
+    shown = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column("method", no_wrap=True)
+    for group in groups:
+        n_people = int(of_task.loc[of_task["group"] == group, "n_people"].max())
+        shown.add_column(f"{group} (n={n_people})", no_wrap=True)
+        shown.add_column("kappa", justify="right")
+    by_method = of_task[of_task["group"].isin(groups)].set_index(["method", "group"])
+    for method in by_method.index.unique("method"):
+        cells = []
+        for group in groups:
+            if (method, group) not in by_method.index:
+                cells += ["-", "-"]
+                continue
+            row = by_method.loc[(method, group)]
+            low, high = row[f"{primary}_low"], row[f"{primary}_high"]
+            mark = _MARKS.get(row["flag"].partition(" ")[0], "")
+            cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
+            cells.append(_short(row["kappa"]))
+        shown.add_row(str(method), *cells)
+    return shown

@@ -26,3 +26,7 @@ class LeakageError(SleepShiftError):
 
 class GridError(SleepShiftError):
     """A table cannot be made from the cells at hand."""
+
+
+class AnswerError(SleepShiftError):
+    """A file of answers, or of the truth they are held against, cannot be used."""

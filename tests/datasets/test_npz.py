@@ -214,6 +214,16 @@ def test_windows_without_a_stage_are_left_out(folder):
     np.testing.assert_array_equal(windows.x[:, 0], stored["x"][[0, 2, 3, 5], :, 0])
 
 
+def test_a_second_scorer_goes_with_the_windows_that_the_first_scored(folder):
+    write_night(folder / "a.npz", y=[0, -1, 2, 3, -1, 2], y_second=[0, 1, 2, 2, 4, -1])
+    windows = attnsleep(folder).read(attnsleep(folder).recordings(["10"])[0])
+    assert windows.second.tolist() == [0, 2, 2, -1]
+    write_night(folder / "a.npz", y_second=[0, 1])
+    assert "y_second has 2 windows and y 6" in refusal(folder)
+    write_night(folder / "a.npz", y_second=[0, 1, 2, 3, 4, 9])
+    assert "holds 9, outside scheme" in refusal(folder)
+
+
 def test_six_classes_need_the_six_class_scheme(folder):
     write_night(folder / "a.npz", y=[0, 1, 2, 3, 4, 5])
     assert "y holds 5, outside scheme 'aasm5'" in refusal(folder)

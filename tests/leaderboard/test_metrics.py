@@ -15,10 +15,18 @@ from sklearn.metrics import (
     cohen_kappa_score,
     confusion_matrix,
     f1_score,
+    multilabel_confusion_matrix,
 )
 
 from sleepshift.errors import TaskError
-from sleepshift.leaderboard.metrics import METRICS, f1_per_stage, merge_confusion, metrics
+from sleepshift.leaderboard.metrics import (
+    METRICS,
+    calibration_error,
+    f1_per_stage,
+    merge_confusion,
+    metrics,
+    recall_per_stage,
+)
 from sleepshift.stages import SCHEMES, convert, merge_map
 
 counts = st.integers(2, 6).flatmap(
@@ -42,7 +50,17 @@ def reference(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
             "macro_f1": f1_score(truth, predicted, average="macro"),
             "weighted_f1": f1_score(truth, predicted, average="weighted"),
             "kappa": cohen_kappa_score(truth, predicted),
+            "g_mean": g_mean(truth, predicted),
         }
+
+
+def g_mean(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Over the stages of the truth: the root of sensitivity times specificity."""
+    stages = np.unique(truth)
+    (tn, fp), (fn, tp) = np.moveaxis(
+        multilabel_confusion_matrix(truth, predicted, labels=stages), 0, 2
+    )
+    return float(np.mean(np.sqrt(tp / (tp + fn) * (tn / (tn + fp)))))
 
 
 @settings(max_examples=200, deadline=None)
@@ -51,6 +69,11 @@ def reference(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 @example(np.array([[0, 0], [5, 0]]))  # always wrong
 @example(np.array([[3, 2, 0], [0, 0, 0], [0, 0, 0]]))  # one stage in truth
 @example(np.array([[0, 0, 4], [0, 0, 0], [0, 0, 3]]))  # one stage predicted
+@example(np.array([[0, 4, 1], [2, 0, 3], [5, 6, 0]]))  # all wrong
+@example(np.array([[4, 0, 1], [2, 0, 3], [5, 0, 7]]))  # a stage that is never predicted
+@example(np.array([[4, 1, 1], [0, 0, 0], [5, 2, 7]]))  # a stage that is never true
+@example(np.array([[0, 1], [0, 0]]))  # one window, wrong
+@example(np.array([[0, 0], [0, 1]]))  # one window, right
 def test_metrics_are_scikit_learns(confusion: np.ndarray) -> None:
     got, expected = metrics(confusion), reference(*labels_of(confusion))
     assert tuple(got) == METRICS
@@ -102,6 +125,59 @@ def test_f1_of_each_stage_is_scikit_learns(confusion: np.ndarray) -> None:
         else:
             expected = f1_score(truth == stage, predicted == stage, zero_division=0)
             assert got[stage] == pytest.approx(expected, abs=1e-12)
+
+
+@given(counts)
+def test_recall_of_each_stage_is_the_share_that_was_found(confusion: np.ndarray) -> None:
+    truth, predicted = labels_of(confusion)
+    for stage, got in enumerate(recall_per_stage(confusion)):
+        own = truth == stage
+        if own.any():
+            assert got == pytest.approx((predicted[own] == stage).mean(), abs=1e-12)
+        else:
+            assert np.isnan(got)
+
+
+def test_g_mean_by_hand() -> None:
+    # Sensitivities 3/4 and 4/6, each the other's specificity.
+    got = metrics(np.array([[3, 1], [2, 4]]))["g_mean"]
+    assert got == pytest.approx(np.sqrt(3 / 4 * 4 / 6))
+    assert metrics(np.array([[5, 0, 0], [2, 0, 2], [0, 0, 1]]))["g_mean"] == pytest.approx(
+        (np.sqrt(1 * 3 / 5) + 0 + np.sqrt(1 * 7 / 9)) / 3
+    )
+
+
+# ---------------------------------------------------------------------- calibration
+
+
+def test_calibration_error_by_hand() -> None:
+    # 4 windows at .9 of which 2 are right, 6 at .5 of which 5 are.
+    bins = np.array([[0, 0, 0.0], [4, 2, 3.6], [6, 5, 3.0]])
+    assert calibration_error(bins) == pytest.approx((4 * 0.4 + 6 * abs(5 / 6 - 0.5)) / 10)
+    assert calibration_error(np.array([[8, 8, 8.0]])) == 0
+    assert calibration_error(np.array([[8, 0, 8.0]])) == 1
+
+
+def test_nothing_scored_has_no_calibration_error() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(calibration_error(np.zeros((15, 3))))
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.floats(0, 9)), min_size=1))
+def test_calibration_error_is_its_definition_in_a_loop(rows: list) -> None:
+    bins = np.array([(n, min(n, hits), min(n, total)) for n, hits, total in rows], dtype=float)
+    n = sum(row[0] for row in bins)
+    expected = 0.0
+    for size, hits, total in bins:
+        if size:
+            expected += size / n * abs(hits / size - total / size)
+    got = calibration_error(bins)
+    assert np.isnan(got) if not n else got == pytest.approx(expected, abs=1e-12)
+    assert not n or 0 <= got <= 1
+
+
+# ---------------------------------------------------------------------- merging
 
 
 def test_large_counts_do_not_overflow() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -9,7 +11,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from sleepshift.errors import TaskError
-from sleepshift.protocol.protocols import CrossAge, CrossModality, LeaveSubjectsOut, Protocol
+from sleepshift.protocol.protocols import (
+    IN_DOMAIN,
+    CrossAge,
+    CrossModality,
+    LabelBudget,
+    LeaveSubjectsOut,
+    Protocol,
+)
 
 
 def people_table(n=40):
@@ -108,6 +117,233 @@ def test_missing_people_are_refused_unless_allowed():
 def test_folds_that_make_no_sense_are_refused(folds, reason):
     with pytest.raises(ValidationError, match=reason):
         CrossAge(kind="cross-age", source={"subjects": [0]}, folds=folds)
+
+
+# ---------------------------------------------------------------------- in-domain folds
+
+
+def in_domain(n_folds, source=("0-9",), **fold):
+    fold = fold or {"labeled": {"subjects": [30]}, "test": {"subjects": [31, 32]}}
+    return CrossAge(
+        kind="cross-age", source={"subjects": list(source)}, folds=[{"name": "old", **fold}],
+        in_domain_folds=n_folds,
+    )  # fmt: skip
+
+
+@given(st.data())
+def test_every_source_person_is_tested_once_by_models_of_the_others(data):
+    n = data.draw(st.integers(2, 30))
+    n_folds = data.draw(st.integers(2, n))
+    seed = data.draw(st.integers(0, 99))
+    protocol = in_domain(n_folds, [f"0-{n - 1}"])
+    old, *home = protocol.roles(people_table(), seed=seed, allow_missing=False)
+    everyone = [str(k) for k in range(n)]
+    assert (old.name, old.group, old.source) == ("old", "old", everyone)
+    assert [roles.name for roles in home] == [f"{IN_DOMAIN}-{k}" for k in range(n_folds)]
+    tested = [person for roles in home for person in roles.test]
+    assert sorted(tested, key=int) == everyone
+    sizes = [len(roles.test) for roles in home]
+    assert max(sizes) - min(sizes) <= 1
+    for roles in home:
+        assert roles.group == IN_DOMAIN
+        assert roles.source == [s for s in everyone if s not in roles.test]
+        assert roles.labeled is roles.unlabeled is None
+        assert not roles.transductive
+
+
+def test_in_domain_folds_change_with_the_data_seed_and_the_others_do_not():
+    protocol = in_domain(3)
+
+    def draw(seed):
+        old, *home = protocol.roles(people_table(), seed=seed, allow_missing=False)
+        return old, tuple(tuple(roles.test) for roles in home)
+
+    assert draw(1) == draw(1)
+    assert draw(1)[0] == draw(2)[0]
+    assert len({draw(seed)[1] for seed in range(4)}) == 4
+
+
+def test_source_people_chosen_by_age_are_tested_too():
+    protocol = CrossAge(
+        kind="cross-age", source={"ages": [20, 40], "count": 6}, in_domain_folds=2,
+        folds=[{"name": "old", "unlabeled": "test", "test": {"ages": [80, 99]}}],
+    )  # fmt: skip
+    old, *home = protocol.roles(people_table(), seed=3, allow_missing=False)
+    assert sorted(person for roles in home for person in roles.test) == sorted(old.source)
+    assert len(old.source) == 6
+    assert old.transductive
+    assert not any(roles.transductive for roles in home)
+
+
+def test_absent_source_people_are_in_no_in_domain_fold():
+    protocol = in_domain(2, ["0-3", "50"])
+    _, *home = protocol.roles(people_table(), seed=0, allow_missing=True)
+    assert sorted(person for roles in home for person in roles.test) == list("0123")
+
+
+def test_without_in_domain_folds_roles_are_as_ever():
+    with_them, without = (
+        in_domain(n).roles(people_table(), seed=0, allow_missing=False) for n in (4, None)
+    )
+    assert with_them[:1] == without
+    assert in_domain(4).subjects() == in_domain(None).subjects()
+
+
+def test_more_in_domain_folds_than_source_people_are_refused():
+    with pytest.raises(TaskError, match="11 folds need as many people; 10 are there"):
+        in_domain(11).roles(people_table(), seed=0, allow_missing=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"in_domain_folds": 1}, "greater than or equal to 2"),
+        ({"in_domain_folds": "all"}, "valid integer"),
+        ({"folds": [{"name": "in-domain-0", "test": {"subjects": [1]}}]}, "is for folds of source"),
+        ({"folds": [{"name": "in-domain", "test": {"subjects": [1]}}]}, "is for folds of source"),
+    ],
+)
+def test_in_domain_folds_that_make_no_sense_are_refused(changed, reason):
+    asked = {
+        "kind": "cross-age", "source": {"subjects": [0]}, "in_domain_folds": 2,
+        "folds": [{"name": "old", "test": {"subjects": [1]}}],
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match=reason):
+        CrossAge(**asked | changed)
+
+
+# ---------------------------------------------------------------------- label budgets
+
+
+def label_budget(budgets=(1, 2, 4), n_draws=3, **changed):
+    asked = {
+        "source": {"subjects": ["0-9"]}, "target": {"subjects": ["20-27"]},
+        "test": {"subjects": ["30-39"]},
+    }  # fmt: skip
+    return LabelBudget(kind="label-budget", budgets=budgets, n_draws=n_draws, **asked | changed)
+
+
+@given(
+    budgets=st.sets(st.integers(1, 8), min_size=1).map(sorted), n_draws=st.integers(1, 4),
+    seed=st.integers(0, 99), by_age=st.booleans(),
+)  # fmt: skip
+def test_budgets_are_nested_within_a_draw_and_test_the_same_people(budgets, n_draws, seed, by_age):
+    ages = {"target": {"ages": [60, 98], "count": 8}, "test": {"ages": [60, 98]}}
+    protocol = label_budget(budgets, n_draws, **(ages if by_age else {}))
+    found = protocol.roles(people_table(), seed=seed, allow_missing=False)
+    assert [roles.name for roles in found] == [
+        f"{budget}-draw-{k}" for budget in budgets for k in range(n_draws)
+    ]
+    assert [roles.group for roles in found] == [
+        f"{budget} labelled" for budget in budgets for _ in range(n_draws)
+    ]
+    sizes = [budget for budget in budgets for _ in range(n_draws)]
+    for roles, budget in zip(found, sizes, strict=True):
+        assert len(roles.labeled) == len(set(roles.labeled)) == budget
+        assert all(type(person) is str for person in roles.labeled)
+        assert roles.source == found[0].source
+        assert roles.test == found[0].test
+        assert roles.unlabeled is None
+        assert not set(roles.labeled) & {*roles.test, *roles.source}
+        assert not set(roles.source) & set(roles.test)
+    by_draw = [[r.labeled for r in found if r.name.endswith(f"-{k}")] for k in range(n_draws)]
+    for draw in by_draw:
+        for smaller, larger in pairwise(draw):
+            assert larger[: len(smaller)] == smaller
+    assert protocol.needs_age == by_age
+
+
+def test_draws_differ_and_follow_the_data_seed():
+    def draw(seed, n_draws=5):
+        found = label_budget((3,), n_draws).roles(people_table(), seed=seed, allow_missing=False)
+        return [tuple(roles.labeled) for roles in found]
+
+    assert draw(0) == draw(0)
+    assert draw(0) != draw(1)
+    assert len(set(draw(0))) == 5
+    # More draws add to the same ones.
+    assert draw(0, 2) == draw(0)[:2]
+    drawn = {person for seed in range(20) for people in draw(seed) for person in people}
+    assert drawn == {str(k) for k in range(20, 28)}
+
+
+def test_a_budget_does_not_depend_on_the_other_budgets():
+    alone, among = (
+        label_budget(budgets).roles(people_table(), seed=0, allow_missing=False)
+        for budgets in ((2,), (4, 2, 1))
+    )
+    assert [roles for roles in among if roles.group == "2 labelled"] == alone
+    assert list(dict.fromkeys(roles.group for roles in among)) == [
+        "1 labelled", "2 labelled", "4 labelled",
+    ]  # fmt: skip
+
+
+def test_all_target_people_can_be_labelled():
+    (roles,) = label_budget((8,), 1).roles(people_table(), seed=0, allow_missing=False)
+    assert sorted(roles.labeled) == [str(k) for k in range(20, 28)]
+
+
+def test_own_signals_of_the_test_people_can_be_given():
+    for roles in label_budget(unlabeled="test").roles(people_table(), seed=0, allow_missing=False):
+        assert roles.transductive
+        assert roles.unlabeled == roles.test
+
+
+def test_a_budget_names_its_people():
+    everyone = [*map(str, range(10)), *map(str, range(20, 28)), *map(str, range(30, 40))]
+    assert label_budget().subjects() == everyone
+    assert label_budget(test={"ages": [80, 99]}).subjects() is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "allow_missing", "reason"),
+    [
+        ({"budgets": (1, 9)}, False, "a budget of 9 labelled people needs .*; 8 are there"),
+        ({"target": {"subjects": ["38-45"]}, "test": {"subjects": [30]}}, True, "; 2 are there"),
+        ({"target": {"subjects": ["38-45"]}}, False, "people 40, 41, .* are not in the data"),
+        ({"target": {"ages": [60, 98]}, "test": {"ages": [60, 98]}}, False, "nobody in the data"),
+        ({"target": {"ages": [60, 61], "count": 4}}, False, "4 people of .* wanted, 1 there"),
+    ],
+)  # fmt: skip
+def test_too_few_people_for_a_budget_are_one_line(changed, allow_missing, reason):
+    protocol = label_budget(changed.pop("budgets", (1, 4)), **changed)
+    with pytest.raises(TaskError, match=reason) as caught:
+        protocol.roles(people_table(), seed=0, allow_missing=allow_missing)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"budgets": ()}, "at least 1 item"),
+        ({"budgets": (0, 1)}, "greater than or equal to 1"),
+        ({"budgets": (2, 2)}, "two budgets are the same"),
+        ({"n_draws": 0}, "greater than or equal to 1"),
+        ({"unlabeled": "target"}, "'test'"),
+        ({"draws": 3}, "Extra inputs"),
+        ({"target": {}}, "give either subjects or ages"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(changed, reason):
+    with pytest.raises(ValidationError, match=reason):
+        label_budget(**changed)
+
+
+# ---------------------------------------------------------------------- groups
+
+
+def test_folds_are_grouped_by_whom_they_test():
+    two = CrossAge(
+        kind="cross-age", source={"subjects": [0, 1]}, in_domain_folds=2,
+        folds=[{"name": name, "test": {"subjects": [k]}} for name, k in (("old", 5), ("older", 6))],
+    )  # fmt: skip
+    groups = {
+        protocol: [r.group for r in protocol.roles(people_table(8), seed=0, allow_missing=False)]
+        for protocol in (two, make_loso(3), make_cross(2), make_cross(2, 2))
+    }
+    assert list(groups.values()) == [
+        ["old", "older", IN_DOMAIN, IN_DOMAIN], ["all"] * 3, ["all"] * 2, ["all"] * 2,
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------------- leave subjects out
@@ -263,7 +499,6 @@ def test_cross_modality_that_makes_no_sense_is_refused(settings, reason):
 def test_a_kind_makes_its_own_protocol():
     made = TypeAdapter(Protocol).validate_python({"kind": "cross-modality", "n_folds": 3})
     assert type(made) is CrossModality
-    assert made.pool_folds
     assert not made.needs_age
     made = TypeAdapter(Protocol).validate_python({"kind": "leave-subjects-out", "n_folds": 3})
     assert type(made) is LeaveSubjectsOut

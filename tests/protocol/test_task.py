@@ -61,7 +61,7 @@ def test_there_are_committed_tasks():
 def test_beetl_has_exactly_its_people_in_exactly_their_roles(name):
     protocol = load_task(REPOSITORY / "tasks" / f"{name}.toml").protocol
     table = pd.DataFrame({"subject": [str(k) for k in range(83)], "age": 50.0})
-    young, old = protocol.roles(table, seed=0, allow_missing=False)
+    young, old, *home = protocol.roles(table, seed=0, allow_missing=False)
     source = spread("0-12 14-32 34 35 37 38 80-82")
     assert len(source) == 39
     assert (young.name, old.name) == ("60-80", "80+")
@@ -76,6 +76,9 @@ def test_beetl_has_exactly_its_people_in_exactly_their_roles(name):
         assert roles.unlabeled == roles.test
         everyone = [*roles.source, *roles.labeled, *roles.test]
         assert len(set(everyone)) == len(everyone)
+    # Not part of the competition: its source people, each tested once by models of the others.
+    assert {roles.group for roles in home} == {"in-domain"}
+    assert sorted(s for roles in home for s in roles.test) == sorted(source)
     named = protocol.subjects()
     assert not UNUSED & set(named)
     assert len(named) == len(set(named)) == 39 + 6 + 12 + 5 + 9
@@ -648,6 +651,45 @@ def test_definitions_are_what_they_were_before_there_were_later_fields(toy_task)
     assert load_task(toy_task).definition == digest(asked, 8)
 
 
+#: What the tasks of the tests were called when the first rows of such tasks were scored.
+FIRST_DEFINITIONS = {"toy": "bb674f90", "toy-views": "3b6359c5"}
+
+
+def test_the_hash_of_an_old_task_is_what_it_was(toy_task, toy_views_task):
+    found = {task.name: task.definition for task in map(load_task, (toy_task, toy_views_task))}
+    assert found == FIRST_DEFINITIONS
+
+
+LATER_PLACES = {
+    "in-domain folds": ('kind = "cross-age"', 'kind = "cross-age"\nin_domain_folds = 2'),
+    "derivations": (
+        'views = { student = ["EEG Fpz-Cz"] }',
+        'views = { student = ["F"] }\nderivations = { F = { plus = ["Fpz"], minus = ["Cz"] } }',
+    ),
+    "empty derivation": ('scaling = "robust"', 'scaling = "robust"\nempty_derivation = "zeros"'),
+    "monitor": ("max_epochs = 2", 'max_epochs = 2\nmonitor = "macro_f1"'),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), LATER_PLACES.values(), ids=LATER_PLACES)
+def test_what_came_later_changes_the_hash_of_the_tasks_that_use_it(toy_task, old, new):
+    assert load_task(edited(toy_task, old, new)).definition != FIRST_DEFINITIONS["toy"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('kind = "cross-age"', 'kind = "cross-age"\n#in_domain_folds = 2'),
+        ("max_epochs = 2", 'max_epochs = 2\nmonitor = "loss"'),
+        ('scaling = "robust"', 'scaling = "robust"\nempty_derivation = "raise"'),
+        ('description = "three', 'description = "Three'),
+        ('title = "toy"', 'title = "another title"'),
+    ],
+)
+def test_defaults_that_are_written_out_and_words_do_not(toy_task, old, new):
+    assert load_task(edited(toy_task, old, new)).definition == FIRST_DEFINITIONS["toy"]
+
+
 @pytest.mark.parametrize(("field", "value"), LATER.items(), ids=LATER)
 def test_a_later_field_that_is_used_changes_the_definition(toy_views_task, field, value):
     before = load_task(toy_views_task)
@@ -662,7 +704,10 @@ def test_a_later_field_that_is_used_changes_the_definition(toy_views_task, field
 
 def test_every_later_field_is_a_field_with_a_default(toy_task):
     task = load_task(toy_task)
-    for section in (task, task.dataset, task.windows, task.scoring, task.training):
+    for section in (
+        task, task.dataset, task.windows, task.scoring, task.training, task.protocol,
+        task.submission,
+    ):  # fmt: skip
         fields = type(section).model_fields
         assert section.later <= set(fields)
         assert not any(fields[name].is_required() for name in section.later)
@@ -697,12 +742,108 @@ def test_every_committed_task_names_networks_and_channels_that_are_there(path):
             assert task.protocol.roles(table, seed=seed, allow_missing=False)
 
 
+# ---------------------------------------------------------------------- groups and labels
+
+
+def test_in_domain_folds_test_the_source_people_without_their_labels(toy_task):
+    task = load_task(
+        edited(toy_task, 'kind = "cross-age"', 'kind = "cross-age"\nin_domain_folds = 3')
+    )
+    one, two, *home = task.folds(open_store(task.prepare(toy_task.parent)))
+    assert [(f.name, f.group, f.n_labeled) for f in (one, two)] == [
+        ("one", "one", 2), ("two", "two", 2),
+    ]  # fmt: skip
+    assert [(f.name, f.group) for f in home] == [(f"in-domain-{k}", "in-domain") for k in range(3)]
+    assert sorted(person for fold in home for person in set(fold.test.subjects)) == list("012")
+    for fold in home:
+        assert set(fold.source.subjects) == set("012") - set(fold.test.subjects)
+        assert fold.n_labeled == 0
+        assert fold.target_labeled is fold.target_unlabeled is None
+        assert not fold.test.has_labels
+
+
+BUDGET = """
+kind = "label-budget"
+source = { subjects = ["0-2"] }
+target = { subjects = ["3-5"] }
+test = { subjects = ["6", "7"] }
+budgets = [3, 1]
+n_draws = 2
+"""
+
+
+@pytest.fixture
+def budget(toy_task):
+    """The toy task with one or three labelled people."""
+    text = toy_task.read_text()
+    toy_task.write_text(text[: text.index("[protocol]")] + "[protocol]" + BUDGET)
+    return toy_task
+
+
+def test_folds_of_a_budget_have_so_many_labelled_people(budget):
+    task = load_task(budget)
+    folds = task.folds(open_store(task.prepare(budget.parent)))
+    assert [(fold.name, fold.group, fold.n_labeled) for fold in folds] == [
+        ("1-draw-0", "1 labelled", 1), ("1-draw-1", "1 labelled", 1),
+        ("3-draw-0", "3 labelled", 3), ("3-draw-1", "3 labelled", 3),
+    ]  # fmt: skip
+    for fold in folds:
+        assert set(fold.source.subjects) == set("012")
+        assert set(fold.test.subjects) == set("67")
+        assert set(fold.target_labeled.subjects) <= set("345")
+        assert fold.target_labeled.has_labels
+        assert not fold.test.has_labels
+        assert fold.target_unlabeled is None
+
+
+def test_a_budget_may_come_with_the_test_peoples_own_signals(budget):
+    task = load_task(edited(budget, "n_draws = 2", 'n_draws = 2\nunlabeled = "test"'))
+    for fold in task.folds(open_store(task.prepare(budget.parent))):
+        assert fold.transductive
+        np.testing.assert_array_equal(fold.target_unlabeled.rows, fold.test.rows)
+        assert not fold.target_unlabeled.has_labels
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "reason"),
+    [
+        ('source = { subjects = ["0-2"] }', 'source = { subjects = ["0-3"] }', LeakageError, "3"),
+        ('test = { subjects = ["6", "7"] }', 'test = { subjects = ["5-7"] }', LeakageError, "5"),
+        ('test = { subjects = ["6", "7"] }', 'test = { subjects = ["2", "7"] }', LeakageError, "2"),
+        ("budgets = [3, 1]", "budgets = [4, 1]", TaskError, "a budget of 4 .* 3 are there"),
+    ],
+)
+def test_a_budget_that_gives_someone_two_roles_is_refused(budget, old, new, error, reason):
+    task = load_task(edited(budget, old, new))
+    with pytest.raises(error, match=reason) as caught:
+        task.folds(open_store(task.prepare(budget.parent)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("budgets = [3, 1]", "budgets = [1, 1]", "protocol.label-budget: two budgets"),
+        ("budgets = [3, 1]", "budgets = []", "protocol.label-budget.budgets: .*at least 1"),
+        ("n_draws = 2", "n_draws = 0", "protocol.label-budget.n_draws: .*equal to 1"),
+        ("n_draws = 2", "", "protocol.label-budget.n_draws: Field required"),
+        ("n_draws = 2", "n_draws = 2\nfolds = 3", "protocol.label-budget.folds: Extra"),
+    ],
+)
+def test_a_bad_budget_is_one_line(budget, old, new, reason):
+    with pytest.raises(TaskError) as caught:
+        load_task(edited(budget, old, new))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert re.match(reason, message.removeprefix(f"{budget}: ")), message
+
+
 def test_real_band_powers_are_split_as_beetl_split_them(shared_data, tmp_path):
     folder = shared_data / "sleep_edf_bandpower"
     if not folder.is_dir():
         pytest.skip("there is no sleep_edf_bandpower among the real data")
     task = load_task(REPOSITORY / "tasks" / "cross-age-bandpower.toml")
     folds = task.folds(open_store(task.prepare(tmp_path, data=folder)))
-    assert [len(set(fold.source.subjects)) for fold in folds] == [39, 39]
-    assert [len(set(fold.test.subjects)) for fold in folds] == [12, 9]
+    assert [len(set(fold.source.subjects)) for fold in folds] == [39, 39, 26, 26, 26]
+    assert [len(set(fold.test.subjects)) for fold in folds] == [12, 9, 13, 13, 13]
     assert not UNUSED & {s for fold in folds for s in fold.source.subjects}

@@ -21,7 +21,6 @@ from sleepshift.estimators.objectives import (
     SoftLabels,
 )
 from sleepshift.leaderboard.frame import results_frame
-from sleepshift.leaderboard.gains import gains
 from sleepshift.leaderboard.report import check_report, write_report
 from sleepshift.methods import METHODS, Method
 from sleepshift.methods.floors import METHODS as FLOORS
@@ -427,7 +426,8 @@ def test_distilled_students_come_back_from_the_store_as_they_were(
 def test_a_run_ends_with_gains_shares_and_a_bound(grid) -> None:
     grid.run(["majority", "teacher", "student-only", "kd-softmax"], seeds=(0, 1))
     out = grid.out / "leaderboard"
-    table = write_report(grid.out, out).set_index("method")
+    results = write_report(grid.out, out)
+    table = results.table.set_index("method")
     assert pd.isna(table.loc["teacher", "rank"])
     assert table.loc["teacher", "flag"].startswith("bound")
     assert table["n_people"].tolist() == [6] * 4
@@ -435,11 +435,9 @@ def test_a_run_ends_with_gains_shares_and_a_bound(grid) -> None:
     assert "Gain in macro_f1 over the controls" in text
     assert "over student-only" in text
     assert check_report(out) == 4 * 6 * 2
-    frame = results_frame(grid.out)
-    grid_facts = runner.read_grid(grid.out)
-    found = gains(frame, grid_facts["tasks"], grid_facts["methods"])
+    found = results.gains
     assert set(found["method"]) == {"teacher", "kd-softmax"}
-    means = frame.pivot_table("macro_f1", index="subject", columns="method")
+    means = results_frame(grid.out).pivot_table("macro_f1", index="subject", columns="method")
     expected = (means["kd-softmax"] - means["student-only"]).mean()
     gain = found.set_index("method").loc["kd-softmax", "gain"]
     assert gain == pytest.approx(expected)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sleepshift import runner
-from sleepshift.leaderboard.frame import results_frame
-from sleepshift.leaderboard.gains import gains
+from sleepshift.leaderboard.report import collect
 from sleepshift.protocol import Task, load_task
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
@@ -37,8 +35,7 @@ def test_unlabelled_nights_with_both_views_help_where_few_are_scored(
     for key, job in grid.plan(["student-only", "kd-unlabeled"], folds=["0"]).fits.items():
         passes = grid.store.load_artifact(key, job.estimator).history_
         assert task.training.patience < len(passes) < task.training.max_epochs
-    facts = runner.read_grid(grid.out)
-    found = gains(results_frame(grid.out), facts["tasks"], facts["methods"]).set_index("method")
+    found = collect(grid.out).gains.set_index("method")
     assert set(found["reference"]) == {"student-only"}
     assert (found["n_people"] == 8).all()
     assert found.loc["teacher", "gain_low"] > 0

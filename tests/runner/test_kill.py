@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from sleepshift.leaderboard.frame import results_frame
+
 METHODS = "majority,features-logreg,source-only,target-only,finetune-all,finetune-head,rp-linear"
 TIMES = ["fit_seconds", "predict_seconds"]
 
@@ -59,7 +61,6 @@ def test_a_run_killed_three_times_ends_with_the_table_of_an_undisturbed_one(
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr.decode()
     assert kept.items() <= _finished(killed).items()
-    read = [pd.read_csv(out / "leaderboard" / "results.csv") for out in (killed, calm)]
-    left, right = (frame.drop(columns=TIMES) for frame in read)
+    left, right = (results_frame(out).drop(columns=TIMES) for out in (killed, calm))
     pd.testing.assert_frame_equal(left, right)
     assert not list(killed.glob("cells/.damaged*"))

@@ -256,6 +256,45 @@ def test_flat_windows_are_found_before_scaling_and_clipping():
 # ---------------------------------------------------------------------- rates
 
 
+class Rescored(Given):
+    """A recording that a second scorer looked at."""
+
+    def __init__(self, recording, second):
+        super().__init__(recording)
+        self.second = second
+
+    def second_scoring(self, recording):
+        return self.second
+
+
+@pytest.mark.parametrize("first", [0.0, 12.0])
+def test_a_second_scorer_is_read_at_the_middle_of_each_window(first):
+    raw = make_raw([(W, 60), (S2, 90), (R, 60)])
+    if first:  # as a file that was cropped has it
+        raw.crop(first, None)
+        raw = mne.io.RawArray(
+            raw.get_data(), raw.info, first_samp=round(first * 100), verbose=False
+        ).set_annotations(mne.Annotations([0, 48, 138], [48, 90, 60], [W, S2, R]))
+    # Nobody scored the last 30 s, and the second scorer's bouts start 10 s later.
+    second = mne.Annotations([10.0, 70.0 - first], [60.0 - first, 100.0], [W, S1])
+    recipe = Recipe(channels=None, sfreq=None, trim_wake_minutes=None, scaling="none")
+    cut = cut_recording(Rescored(raw, second), Recording(subject="0", session="1"), recipe)
+    middle = cut.windows.onset + 15
+    expected = np.where(middle < 10, -1, np.where(middle < 70 - first, 0, 1))
+    expected[middle >= 170 - first] = -1
+    assert cut.windows.second.tolist() == expected.tolist()
+    assert {-1, 1} <= set(expected)
+
+
+def test_stages_of_a_second_scorer_that_nobody_knows_are_named():
+    second = mne.Annotations([0.0], [60.0], ["Sleep stage 9"])
+    recipe = Recipe(channels=None, sfreq=None, trim_wake_minutes=None, scaling="none")
+    with pytest.raises(DataError, match="unknown stage 'Sleep stage 9'"):
+        cut_recording(
+            Rescored(make_raw(PLAIN), second), Recording(subject="0", session="1"), recipe
+        )
+
+
 def test_resampling_keeps_the_signal_and_the_stages():
     raw = make_raw(PLAIN, sfreq=256.0)
     t = raw.times

@@ -88,6 +88,29 @@ def simulated(tmp_path_factory):
 # ---------------------------------------------------------------------- what a store holds
 
 
+class TwoScorers(Files):
+    """A second scorer who calls every 1 a 2, and left every 4 out."""
+
+    def read(self, recording, channels=None):
+        windows = super().read(recording, channels)
+        second = np.select([windows.y == 1, windows.y == 4], [2, -1], windows.y)
+        return LabelledWindows(**{**windows.__dict__, "second": second})
+
+
+def test_a_second_scorer_is_counted_against_the_first_and_kept_from_the_windows(folder, root):
+    path = prepare(TwoScorers(folder), ARRAYS, root)
+    counts = {k: np.array(v) for k, v in read_manifest(path)["second_scorer"].items()}
+    assert np.argwhere(counts["p1"]).tolist() == [[0, 0], [1, 2], [2, 2]]
+    assert counts["p2"].sum() == 1  # the window that nobody scored twice is in no count
+    windows = open_store(path)
+    assert windows.y.tolist() == [0, 1, 2, 3, 4, 0, 0, 0, 2]
+    assert not any("second" in column for column in windows.metadata)
+
+
+def test_one_scorer_is_no_agreement(folder, root):
+    assert read_manifest(prepare(Files(folder), ARRAYS, root))["second_scorer"] == {}
+
+
 def test_a_store_holds_what_was_cut(simulated):
     dataset, path = simulated
     windows = open_store(path)

@@ -22,6 +22,7 @@ __all__ = [
 DATASETS: dict[str, str] = {
     "simulated": "sleepshift.datasets.simulated:Simulated",
     "sleep-edf": "sleepshift.datasets.sleep_edf:SleepEDF",
+    "beetl": "sleepshift.datasets.beetl:Beetl",
     "npz": "sleepshift.datasets.npz:NpzFolder",
 }
 

@@ -64,12 +64,15 @@ class LabelledWindows:
     ----------
     x : ndarray of float32, shape (n_windows, n_channels, n_times or n_features)
     y : ndarray of int64, shape (n_windows,)
-        Codes of the dataset's scheme.
+        Codes of the dataset's scheme; -1 where the dataset withholds the label.
     onset : ndarray of float64, shape (n_windows,), or None
         Seconds from the start of the recording; None where order is not known.
     ch_names : tuple of str
     sfreq : float or None
         None means that the last axis holds features, not samples.
+    second : ndarray of int64, shape (n_windows,), or None
+        Codes of a second scorer, -1 where there is none. They are counted against `y` when
+        windows are packed, as a line to hold stagers against, and given to nobody.
     """
 
     x: np.ndarray
@@ -77,6 +80,7 @@ class LabelledWindows:
     onset: np.ndarray | None
     ch_names: tuple[str, ...]
     sfreq: float | None
+    second: np.ndarray | None = None
 
 
 class Dataset(ABC):
@@ -118,6 +122,13 @@ class Dataset(ABC):
         DataError
             If the folder is missing or holds no recording.
         """
+
+    def second_scoring(self, recording: Recording) -> mne.Annotations | None:
+        """Stages that a second scorer gave a raw recording; None where there was one scorer.
+
+        Onsets are seconds from the start of the recording, texts keys of `stage_codes`.
+        """
+        return None
 
     @abstractmethod
     def read(

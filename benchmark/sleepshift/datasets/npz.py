@@ -24,7 +24,8 @@ class NpzFolder(Dataset):
     Every file holds ``x``, shape (n_windows, n_channels, n_times), (n_windows, n_times,
     n_channels) or, for one channel, (n_windows, n_times); ``y``, shape (n_windows,), codes of
     `scheme` and -1 for windows without a stage, which are left out; and, for signals, ``fs``
-    in Hz. The order of windows is taken from ``onset_s`` (seconds) or ``window`` (index in
+    in Hz. ``y_second`` may hold the codes of a second scorer. The order of
+    windows is taken from ``onset_s`` (seconds) or ``window`` (index in
     the night), where there is one. Nothing else is opened, and no pickle is ever loaded.
 
     ``participants.tsv`` says who is in which file: columns ``file`` and ``subject``; optional
@@ -178,9 +179,15 @@ class NpzFolder(Dataset):
         """
         path = recording.files[0]
         picks = self._picks(channels, path)
-        optional = ("onset_s", "window") if self.kind == "features" else ("fs", "onset_s", "window")
+        rate = () if self.kind == "features" else ("fs",)
+        optional = (*rate, "onset_s", "window", "y_second")
         arrays = open_arrays(path, required=("x", "y"), optional=optional)
         y = self._labels(arrays["y"], path)
+        second = self._labels(arrays["y_second"], path) if "y_second" in arrays else None
+        if second is not None and len(second) != len(y):
+            raise DataError(
+                f"{path.name}: y_second has {len(second)} windows and y {len(y)}; write it again"
+            )
         x = self._channels_first(arrays["x"], path)
         if len(x) != len(y):
             raise DataError(f"{path.name}: x has {len(x)} windows and y {len(y)}; write it again")
@@ -191,10 +198,11 @@ class NpzFolder(Dataset):
             raise DataError(f"{path.name} holds no window with a stage; take it out of the folder")
         if not scored.all():
             x, y, onset = x[scored], y[scored], None if onset is None else onset[scored]
+            second = None if second is None else second[scored]
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: the audit says so
             x = np.ascontiguousarray(x[:, picks], dtype=np.float32)
         names = tuple(self.ch_names[pick] for pick in picks)
-        return LabelledWindows(x=x, y=y, onset=onset, ch_names=names, sfreq=sfreq)
+        return LabelledWindows(x=x, y=y, onset=onset, ch_names=names, sfreq=sfreq, second=second)
 
     def _picks(self, channels: Sequence[str] | None, path: Path) -> list[int]:
         names = self.ch_names if channels is None else channels

@@ -8,16 +8,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sleepshift.leaderboard.metrics import METRICS, f1_per_stage, merge_confusion, metrics
+from sleepshift.leaderboard.metrics import (
+    METRICS,
+    f1_per_stage,
+    merge_confusion,
+    metrics,
+)
 from sleepshift.runner import ArtifactStore, read_grid
 from sleepshift.stages import get_scheme
 
-__all__ = ["COLUMNS", "person_figures", "read_confusion", "results_frame"]
+__all__ = [
+    "COLUMNS",
+    "person_figures",
+    "pooled_bins",
+    "read_confusion",
+    "read_reliability",
+    "results_frame",
+]
 
 COLUMNS = (
     "task",
     "revision",
     "fold",
+    "group",
+    "n_labeled",
     "method",
     "seed",
     "subject",
@@ -33,10 +47,30 @@ COLUMNS = (
     "n_parameters",
     "scheme",
     "confusion",
+    "reliability",
     "definition",
     "settings",
     "windows",
     "versions",
+)
+
+
+_IDENTITY = (
+    "task",
+    "revision",
+    "definition",
+    "fold",
+    "group",
+    "n_labeled",
+    "method",
+    "seed",
+    "settings",
+)
+
+
+#: Status of a person whose labels the dataset withholds.
+UNSCORED = (
+    "unscored: the labels of the test people are not public; make a file with sleepshift submit"
 )
 
 
@@ -47,16 +81,17 @@ def results_frame(root: Path) -> pd.DataFrame:
     -------
     DataFrame
         Columns `COLUMNS` plus ``f1_<stage>``. ``status`` is ``"ok"``, ``"skipped: ..."``,
-        ``"failed: ..."`` or ``"missing"``. Figures are in the task's scoring scheme;
-        ``confusion`` counts are in the scheme the methods worked in, rows of the truth
-        separated by ``;``.
+        ``"failed: ..."``, ``"unscored: ..."`` or ``"missing"``. Figures are in the task's
+        scoring scheme; ``confusion`` counts are in the scheme the methods worked in, rows of
+        the truth separated by ``;``; ``reliability`` has windows, right ones and summed
+        confidence for bins of confidence. Folds of one ``group`` are pooled; ``n_labeled``
+        counts the target people whose labels the fold gives.
     """
     grid, store = read_grid(root), ArtifactStore(root)
     rows: list[dict[str, Any]] = []
     for cell in grid["cells"]:
         task = grid["tasks"][cell["task"]]
-        names = ("task", "revision", "definition", "fold", "method", "seed", "settings")
-        identity = {k: cell[k] for k in names}
+        identity = {k: cell[k] for k in _IDENTITY}
         if cell["skipped"] is not None:
             rows.append({**identity, "status": f"skipped: {cell['skipped']}"})
         elif store.has_cell(cell["key"]):
@@ -76,6 +111,8 @@ def _scored_stages(task: dict[str, Any]) -> tuple[str, ...]:
 def _person_row(
     person: dict[str, Any], facts: dict[str, Any], task: dict[str, Any]
 ) -> dict[str, Any]:
+    if person["confusion"] is None:
+        return {name: person[name] for name in ("subject", "age", "sex")} | {"status": UNSCORED}
     counts = np.array(person["confusion"])
     return {
         "subject": person["subject"],
@@ -88,7 +125,8 @@ def _person_row(
         "predict_seconds": round(facts["predict_seconds"], 3),
         "n_parameters": facts["n_parameters"],
         "scheme": facts["scheme"],
-        "confusion": ";".join(" ".join(map(str, row)) for row in counts),
+        "confusion": _write_rows(counts.tolist()),
+        "reliability": _write_rows(person["reliability"]),
         "windows": facts["windows"],
         "versions": " ".join(f"{k}={v}" for k, v in facts["versions"].items()),
     }
@@ -115,6 +153,26 @@ def person_figures(counts: np.ndarray, scheme: str, scored: str) -> dict[str, fl
     per_stage = {f"f1_{stage}": float(value) for stage, value in f1}
     n_stages = int((merged.sum(axis=1) > 0).sum())
     return {"n_windows": int(counts.sum()), "n_stages": n_stages, **metrics(merged), **per_stage}
+
+
+def _write_rows(rows: list[list[float]]) -> str:
+    return ";".join(" ".join(f"{value:.10g}" for value in row) for row in rows)
+
+
+def read_reliability(text: str) -> np.ndarray:
+    """Bins from the ``reliability`` column, shape (n_bins, 3).
+
+    Examples
+    --------
+    >>> read_reliability("3 1 1.5;4 4 3.75").tolist()
+    [[3.0, 1.0, 1.5], [4.0, 4.0, 3.75]]
+    """
+    return np.array([[float(n) for n in row.split()] for row in text.split(";")])
+
+
+def pooled_bins(rows: pd.DataFrame) -> np.ndarray:
+    """Bins of confidence summed over rows: of few windows alone, calibration looks too bad."""
+    return np.sum([read_reliability(text) for text in rows["reliability"]], axis=0)
 
 
 def read_confusion(text: str) -> np.ndarray:

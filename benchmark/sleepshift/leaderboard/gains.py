@@ -7,15 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, wilcoxon
+from scipy.stats import bootstrap
 
-from sleepshift.leaderboard.statistics import (
-    BOOTSTRAP_SEED,
-    N_RESAMPLES,
-    bootstrap_interval,
-    groups,
-    per_person,
-)
+from sleepshift.leaderboard.statistics import BOOTSTRAP_SEED, N_RESAMPLES, holm, scores
 
 __all__ = ["REFERENCES", "distilled", "gains", "recovery"]
 
@@ -29,42 +23,47 @@ def distilled(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [name for name, facts in methods.items() if facts["family"] == "distillation"]
 
 
-def gains(
-    frame: pd.DataFrame,
-    tasks: Mapping[str, Mapping[str, Any]],
-    methods: Mapping[str, Mapping[str, Any]],
-) -> pd.DataFrame:
+def gains(pairs: pd.DataFrame, methods: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Differences of distilled students from the controls in the tasks' primary metrics.
 
     Parameters
     ----------
-    frame : DataFrame
-        Rows of `results_frame`.
-    tasks, methods : mapping
-        As in `leaderboard`.
+    pairs : DataFrame
+        Of `sleepshift.leaderboard.pairs`.
+    methods : mapping
+        Name -> facts with ``family``.
 
     Returns
     -------
     DataFrame
         One row per task, group, method and reference: the mean over people of the
-        difference (seeds averaged in each person), its 95 % bootstrap interval over people,
-        the two-sided p-value of Wilcoxon's signed-rank test over people, and the same
-        corrected by Holm's method over the methods held against one reference in one
-        group. Empty where no task has the references.
+        difference, its 95 % bootstrap interval over people, the two-sided p-value of the
+        pair, and the same corrected by Holm's method over the methods held against one
+        reference in one group. Empty where no task has the references.
     """
-    rows = []
-    for (task, group), part in groups(frame[frame["method"].isin(distilled(methods))], tasks):
-        people = _by_method(part, tasks[task]["scoring"]["primary"])
-        for reference in (name for name in REFERENCES if name in people):
-            against = [
-                {"task": task, "group": group, "method": method, "reference": reference}
-                | _difference((people[method] - people[reference]).dropna())
-                for method in people
-                if method != reference
-            ]
-            corrected = _holm(np.array([row["p"] for row in against]))
-            rows += [row | {"p_holm": p} for row, p in zip(against, corrected, strict=True)]
-    return pd.DataFrame(rows)
+    ours = pairs[pairs[["method", "other"]].isin(distilled(methods)).all(axis=1)]
+    found = []
+    for (task, group), part in ours.groupby(["task", "group"], sort=False):
+        for reference in REFERENCES:
+            against = _against(part, reference)
+            if len(against):
+                against["p_holm"] = holm(against["p"].to_numpy())
+                found.append(against.assign(task=task, group=group, reference=reference))
+    columns = ["task", "group", "method", "reference", "n_people"]
+    columns += ["gain", "gain_low", "gain_high", "p", "p_holm"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame()
+
+
+def _against(part: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Each method minus the reference, whichever of the two the pair names first."""
+    names = {"difference": "gain", "difference_low": "gain_low", "difference_high": "gain_high"}
+    above = part[part["other"] == reference].rename(columns=names)
+    below = part[part["method"] == reference].drop(columns="method")
+    turned = {"difference": "gain", "difference_low": "gain_high", "difference_high": "gain_low"}
+    below = below.rename(columns={"other": "method", **turned})
+    below[list(names.values())] *= -1
+    kept = ["method", "n_people", *names.values(), "p"]
+    return pd.concat([above[kept], below[kept]], ignore_index=True)
 
 
 def recovery(part: pd.DataFrame, primary: str) -> dict[str, tuple[float, float, float]]:
@@ -87,8 +86,8 @@ def recovery(part: pd.DataFrame, primary: str) -> dict[str, tuple[float, float, 
         is in doubt: among more than 2.5 % of the resamples. Fewer than that are left out.
         Empty without both references.
     """
-    people = _by_method(part, primary)
-    if not {_STUDENT, _TEACHER} <= set(people):
+    people = scores(part, primary)
+    if not {_STUDENT, _TEACHER} <= set(people.columns):
         return {}
     gap = people[_TEACHER] - people[_STUDENT]
     both = {
@@ -97,35 +96,6 @@ def recovery(part: pd.DataFrame, primary: str) -> dict[str, tuple[float, float, 
         if method not in (_STUDENT, _TEACHER)
     }
     return {method: _ratio(pair["gain"], pair["gap"]) for method, pair in both.items()}
-
-
-def _by_method(part: pd.DataFrame, primary: str) -> dict[str, pd.Series]:
-    """A figure a person, by method."""
-    each = part.groupby("method", sort=False)
-    return {str(method): per_person(rows)[primary].sort_index() for method, rows in each}
-
-
-def _difference(difference: pd.Series) -> dict[str, Any]:
-    values = difference.to_numpy(dtype=float)
-    low, high = bootstrap_interval(values)
-    same = not len(values) or not np.any(values)
-    p = 1.0 if same else float(wilcoxon(values, zero_method="zsplit").pvalue)
-    return {
-        "n_people": len(values),
-        "gain": values.mean() if len(values) else np.nan,
-        "gain_low": low,
-        "gain_high": high,
-        "p": p,
-    }
-
-
-def _holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected by Holm's step-down method."""
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(stepped)
-    corrected[order] = stepped.clip(max=1)
-    return corrected
 
 
 def _ratio(gain: pd.Series, gap: pd.Series) -> tuple[float, float, float]:

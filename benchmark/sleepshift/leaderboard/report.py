@@ -2,26 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
+from jinja2 import TemplateError
 
 from sleepshift import __version__
-from sleepshift.atomic import read_json, write_json, write_text
+from sleepshift.atomic import write_json, write_text
 from sleepshift.digest import digest
-from sleepshift.errors import GridError
-from sleepshift.leaderboard.frame import COLUMNS, person_figures, read_confusion, results_frame
-from sleepshift.leaderboard.plot import plot_leaderboard
-from sleepshift.leaderboard.table import check_grid, leaderboard, to_markdown
+from sleepshift.errors import GridError, TaskError, one_line
+from sleepshift.leaderboard.consistency import check_measured
+from sleepshift.leaderboard.frame import results_frame
+from sleepshift.leaderboard.nights import example_nights, nights_frame
+from sleepshift.leaderboard.page import render_page, write_page
+from sleepshift.leaderboard.results import ROWS, Results, read_results
+from sleepshift.leaderboard.table import check_grid
+from sleepshift.leaderboard.text import to_latex, to_markdown
 from sleepshift.runner import read_grid
 
-__all__ = ["check_report", "read_report", "write_report"]
+__all__ = ["check_report", "collect", "write_report"]
 
 #: Figures are written with so many significant digits; tables are made from what was written.
 DIGITS = "%.9g"
+
+# What rows and facts that nobody wrote this way can raise in what is made of them.
+_WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_DAMAGE = (TaskError, TemplateError, *_WRONG)
+
+
+def collect(
+    runs: Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    partial: bool = False,
+    mixed: bool = False,
+) -> Results:
+    """What a run has scored so far, night by night figures aside.
+
+    Parameters
+    ----------
+    runs : Path
+        Folder of a run.
+    tasks : sequence of str or None
+        Tasks to report; None is all in the run.
+    partial, mixed : bool
+        Allow missing cells, or rows that do not belong together; the table says so.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    GridError
+        If the grid is incomplete or mixed, or holds nothing to report.
+    """
+    grid, rows = read_grid(runs), results_frame(runs)
+    if unknown := [name for name in tasks or () if name not in grid["tasks"]]:
+        raise GridError(f"{runs} holds no task {unknown[0]!r}; it has {', '.join(grid['tasks'])}")
+    if tasks is not None:
+        rows = rows[rows["task"].isin(list(tasks))]
+    if not (rows["status"] == "ok").any():
+        reasons = rows["status"].drop_duplicates().tolist()
+        raise GridError(f"no cell has been scored; the first one is {reasons[0]}")
+    notes = check_grid(rows, partial=partial, mixed=mixed)
+    unused = [c for c in rows if c.startswith("f1_") and rows[c].isna().all()]
+    rows = rows.drop(columns=unused)
+    facts = {name: grid["tasks"][name] for name in dict.fromkeys(rows["task"])}
+    methods = {name: grid["methods"][name] for name in dict.fromkeys(rows["method"])}
+    manifest = {"sleepshift": __version__, "notes": notes, "tasks": facts, "methods": methods}
+    return Results(rows, pd.DataFrame(), [], manifest)
 
 
 def write_report(
@@ -31,8 +85,8 @@ def write_report(
     tasks: Sequence[str] | None = None,
     partial: bool = False,
     mixed: bool = False,
-) -> pd.DataFrame:
-    """Write ``results.csv``, ``leaderboard.csv``, ``.md``, ``.png`` and ``manifest.json``.
+) -> Results:
+    """Write what was measured, and the tables, pictures and page that follow from it.
 
     Parameters
     ----------
@@ -40,80 +94,55 @@ def write_report(
         Folder of a run.
     out : Path
         Folder of the leaderboard; other files in it (a README) are left alone.
-    tasks : sequence of str or None
-        Tasks to report; None is all in the run.
-    partial, mixed : bool
-        Allow missing cells, or rows that do not belong together; the table says so.
+    tasks, partial, mixed
+        As in `collect`.
 
     Returns
     -------
-    DataFrame
-        The leaderboard.
+    Results
 
     Raises
     ------
     GridError
-        If the grid is incomplete or mixed, or holds nothing to report.
+        As `collect` does.
     """
-    grid, frame = read_grid(runs), results_frame(runs)
-    if unknown := [name for name in tasks or () if name not in grid["tasks"]]:
-        raise GridError(f"{runs} holds no task {unknown[0]!r}; it has {', '.join(grid['tasks'])}")
-    if tasks is not None:
-        frame = frame[frame["task"].isin(list(tasks))]
-    if not (frame["status"] == "ok").any():
-        reasons = frame["status"].drop_duplicates().tolist()
-        raise GridError(f"no cell has been scored; the first one is {reasons[0]}")
-    notes = check_grid(frame, partial=partial, mixed=mixed)
-    unused = [c for c in frame if c.startswith("f1_") and frame[c].isna().all()]
-    frame = frame.drop(columns=unused)
-    facts = {name: grid["tasks"][name] for name in dict.fromkeys(frame["task"])}
-    methods = {name: grid["methods"][name] for name in dict.fromkeys(frame["method"])}
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "results.csv", frame.to_csv(index=False, float_format=DIGITS))
-    manifest = {
-        "sleepshift": __version__,
-        "notes": notes,
-        "tasks": facts,
-        "methods": methods,
-        "rows": digest((out / "results.csv").read_text()),
+    found = collect(runs, tasks=tasks, partial=partial, mixed=mixed)
+    examples = example_nights(runs, found.rows, found.table)
+    measured = {
+        "rows": _csv(found.rows),
+        "nights": _csv(nights_frame(runs, list(found.tasks))),
+        "hypnograms": json.dumps(examples, separators=(",", ":")),
     }
-    frame = _read_rows(out / "results.csv")
-    table = leaderboard(frame, facts, methods)
-    write_text(out / "leaderboard.csv", table.to_csv(index=False, float_format=DIGITS))
-    write_text(out / "leaderboard.md", to_markdown(table, frame, facts, methods, notes))
-    plot_leaderboard(table, frame, facts, methods, out / "leaderboard.png")
+    manifest = {**found.manifest, "drawn_by": _plotting()}
+    out.mkdir(parents=True, exist_ok=True)
+    for part, text in measured.items():
+        write_text(out / ROWS[part], text)
+        manifest[part] = digest(text)
     write_json(out / "manifest.json", manifest)
-    return table
+    results = read_results(out)
+    for name, text in _derived(results):
+        if text:
+            write_text(out / name, text)
+        else:
+            (out / name).unlink(missing_ok=True)
+    write_page(results, out)
+    return results
 
 
-def read_report(out: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Rows and manifest of a leaderboard folder.
-
-    Raises
-    ------
-    GridError
-        If it is not one.
-    """
-    manifest = read_json(out / "manifest.json")
-    try:
-        frame = _read_rows(out / "results.csv")
-    except (OSError, ValueError) as error:
-        raise GridError(f"{out} is not a leaderboard: {error}") from None
-    if not isinstance(manifest, dict) or not {"tasks", "methods", "rows"} <= set(manifest):
-        raise GridError(f"{out} is not a leaderboard: manifest.json is missing or damaged")
-    if missing := [name for name in COLUMNS if name not in frame]:
-        raise GridError(f"{out}/results.csv has no column {missing[0]!r}")
-    return frame, manifest
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, float_format=DIGITS) if len(table) else ""
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
-    """Rows of a results.csv; names stay names, whatever they look like."""
-    text = ("task", "fold", "method", "subject", "sex", "status", "settings", "definition")
-    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
+def _derived(results: Results) -> Iterator[tuple[str, str]]:
+    """Files of a leaderboard that follow from its rows, by name; those without text are not."""
+    for name in ("table", "pairs", "gains", "gaps", "sleep", "ranks", "human"):
+        yield f"{'leaderboard' if name == 'table' else name}.csv", _csv(getattr(results, name))
+    yield "leaderboard.md", to_markdown(results)
+    yield "leaderboard.tex", to_latex(results)
 
 
-def check_report(out: Path) -> int:
-    """Recompute every figure of a leaderboard from its confusion counts.
+def check_report(folder: Path) -> int:
+    """Recompute every figure of a leaderboard from what was measured.
 
     Returns
     -------
@@ -123,30 +152,37 @@ def check_report(out: Path) -> int:
     Raises
     ------
     GridError
-        Naming the first figure that differs.
+        Naming the first figure, or file, that differs.
     """
-    frame, manifest = read_report(out)
-    if digest((out / "results.csv").read_text(encoding="utf-8")) != manifest["rows"]:
-        raise GridError(f"{out}/results.csv is not the one that was reported; report it again")
-    scored = frame[frame["status"] == "ok"]
-    for row in scored.to_dict("records"):
-        task = manifest["tasks"][row["task"]]
-        counts = read_confusion(row["confusion"])
-        figures = person_figures(counts, row["scheme"], task["scoring"]["scheme"])
-        for name, value in figures.items():
-            if name in row and not np.isclose(row[name], value, rtol=1e-7, equal_nan=True):
-                raise GridError(
-                    f"{out}/results.csv: {row['task']}, {row['method']}, person "
-                    f"{row['subject']}: {name} is {row[name]}, its counts give {value}"
-                )
-    table = leaderboard(frame, manifest["tasks"], manifest["methods"])
-    made = {
-        "leaderboard.csv": table.to_csv(index=False, float_format=DIGITS),
-        "leaderboard.md": to_markdown(
-            table, frame, manifest["tasks"], manifest["methods"], manifest["notes"]
-        ),
-    }
-    for name, text in made.items():
-        if not (out / name).is_file() or (out / name).read_text(encoding="utf-8") != text:
-            raise GridError(f"{out}/{name} does not follow from results.csv; report it again")
-    return len(scored)
+    results = read_results(folder)
+    try:
+        n_rows = check_measured(results, folder)
+        for name, text in _derived(results):
+            if _read(folder / name) != text:
+                raise _unfounded(folder / name)
+        path, page = folder / "index.html", render_page(results)[0]
+        same_plotting = results.manifest.get("drawn_by") == _plotting()
+        compared = str if same_plotting else _without_drawings
+        if compared(_read(path)) != compared(page):
+            raise _unfounded(path)
+    except _DAMAGE as error:
+        what = f"{type(error).__name__}: {one_line(error)}"
+        raise GridError(f"{folder} is damaged ({what}); report again") from None
+    return n_rows
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _unfounded(path: Path) -> GridError:
+    return GridError(f"{path} does not follow from the rows beside it; report again")
+
+
+def _plotting() -> str:
+    return f"matplotlib {version('matplotlib')}"
+
+
+def _without_drawings(page: str) -> str:
+    """A page as it reads: another version of the plotting library draws another picture."""
+    return re.sub(r"<svg\b.*?</svg>", "", page, flags=re.DOTALL)

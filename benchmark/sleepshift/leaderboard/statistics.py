@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from scipy.stats import bootstrap
 
 from sleepshift.leaderboard.metrics import METRICS
 
-__all__ = ["bootstrap_interval", "groups", "one_stage", "per_person"]
+__all__ = ["bootstrap_interval", "groups", "holm", "one_stage", "per_person", "scores"]
 
 N_RESAMPLES = 2000
 BOOTSTRAP_SEED = 20240229
@@ -25,14 +24,14 @@ def bootstrap_interval(
     Parameters
     ----------
     values : ndarray, shape (n_people,)
-        One figure a person, NaN left out.
+        One figure a person, in any order; NaN left out.
 
     Returns
     -------
     low, high : float
         NaN with fewer than two people.
     """
-    values = values[np.isfinite(values)]
+    values = np.sort(values[np.isfinite(values)])
     if len(values) < 2 or np.ptp(values) == 0:
         edge = float(values[0]) if len(values) > 1 else float("nan")
         return edge, edge
@@ -42,16 +41,9 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def groups(
-    frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """Scored rows by task and group of people.
-
-    A group is a fold, or ``"all"`` folds together where each person is tested once.
-    """
-    scored = frame[frame["status"] == "ok"].copy()
-    pooled = scored["task"].map(lambda name: bool(tasks[name]["pool_folds"])).astype(bool)
-    scored["group"] = scored["fold"].astype(str).where(~pooled, "all")
+def groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """Scored rows by task and group of people."""
+    scored = rows[rows["status"] == "ok"]
     for (task, group), part in scored.groupby(["task", "group"], sort=False):
         yield (str(task), str(group)), part
 
@@ -64,10 +56,36 @@ def one_stage(part: pd.DataFrame) -> pd.Series:
 def per_person(part: pd.DataFrame) -> pd.DataFrame:
     """Figures of each person, seeds averaged, from rows of one method.
 
-    Of a person scored to have one stage, macro F1 and kappa say little: a perfect prediction
-    has no kappa, and a single error halves macro F1. They are NaN for every method alike.
+    Of a person scored to have one stage, some figures say little: a perfect prediction has no
+    kappa, a single error halves macro F1, and there is no specificity. They are NaN for every
+    method alike.
     """
     figures = [*METRICS, "nll", *[c for c in part if c.startswith("f1_")]]
     people = part.groupby("subject", sort=False)[figures].mean()
-    people.loc[one_stage(part), ["macro_f1", "kappa"]] = np.nan
+    people.loc[one_stage(part), ["macro_f1", "kappa", "g_mean"]] = np.nan
     return people
+
+
+def scores(part: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One metric of each person (rows) by each method (columns); NaN where there is none.
+
+    People are sorted, so that what is drawn from them does not depend on the order of rows.
+    """
+    each = part.groupby("method", sort=False)
+    people = {str(method): per_person(rows)[metric] for method, rows in each}
+    return pd.DataFrame(people).sort_index()
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected by Holm's step-down method, for the family they are.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(stepped)
+    corrected[order] = stepped.clip(max=1)
+    return corrected

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sleepshift.errors import LeakageError
-from sleepshift.windows.audit import audit_split
+from sleepshift.windows.audit import audit_labels, audit_split
 from sleepshift.windows.windows import Windows
 
 __all__ = ["Fold"]
@@ -34,6 +34,8 @@ class Fold:
     privileged : Windows or None
         The test windows in the teacher's view, labels withheld: for the teacher as an upper
         bound, and for no other method.
+    group : str
+        What the tables call the test people; folds of one group are pooled.
     """
 
     name: str
@@ -43,6 +45,14 @@ class Fold:
     test: Windows
     transductive: bool = False
     privileged: Windows | None = None
+    group: str = "all"
+
+    @property
+    def n_labeled(self) -> int:
+        """How many target people have labels to learn from."""
+        if self.target_labeled is None or self.target_labeled.subjects is None:
+            return 0
+        return len(set(self.target_labeled.subjects))
 
     def audit(self) -> None:
         """Refuse a fold that leaks.
@@ -52,6 +62,8 @@ class Fold:
         LeakageError
             If labels of test or unlabelled people can be read, a person has two roles, or
             a window was copied from one role to another.
+        DataError
+            If labels that methods learn from are not public.
         """
         for part in (self.test, self.target_unlabeled, self.privileged):
             if part is not None and part.has_labels:
@@ -68,4 +80,5 @@ class Fold:
             parts["target_labeled"] = self.target_labeled
         if self.target_unlabeled is not None and not self.transductive:
             parts["target_unlabeled"] = self.target_unlabeled
+        audit_labels(parts)
         audit_split(parts)

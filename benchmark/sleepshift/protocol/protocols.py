@@ -1,25 +1,43 @@
-"""Protocols: who is source, who is target, who is tested."""
+"""Protocols: who is source, who is target, who is tested, and with whom in the tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from sleepshift.errors import TaskError
 from sleepshift.protocol.people import People, Subjects
+from sleepshift.protocol.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
-__all__ = ["CrossAge", "CrossModality", "LeaveSubjectsOut", "Protocol", "Roles"]
+__all__ = [
+    "IN_DOMAIN",
+    "CrossAge",
+    "CrossModality",
+    "LabelBudget",
+    "LeaveSubjectsOut",
+    "Protocol",
+    "Roles",
+]
+
+#: Group of source people who are tested themselves, by models of the other source people.
+IN_DOMAIN = "in-domain"
 
 
 class Roles(NamedTuple):
-    """People per role of one fold; None where the fold has no such role."""
+    """People per role of one fold; None where the fold has no such role.
+
+    `group` is what the tables call the test people: folds of one group are pooled.
+    """
 
     name: str
+    group: str
     source: list[str]
     labeled: list[str] | None
     unlabeled: list[str] | None
@@ -27,10 +45,8 @@ class Roles(NamedTuple):
     transductive: bool = False
 
 
-class CrossAgeFold(BaseModel):
+class CrossAgeFold(Section):
     """One group of target people."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     labeled: People | None = None
@@ -38,31 +54,31 @@ class CrossAgeFold(BaseModel):
     test: People
 
 
-class CrossAge(BaseModel):
+class CrossAge(Section):
     """Learn on source people, adapt to few target people, test on others like them.
 
     Subject lists are taken as they stand, so a person listed twice is a leak that the
     audit reports. Age brackets give each person one role: those drawn as labelled or
-    unlabelled are not tested.
+    unlabelled are not tested. With `in_domain_folds` the source people are tested too, each
+    once, by models of the other source people: what is lost from there to a target group is
+    the transfer gap.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[frozenset[str]] = frozenset({"in_domain_folds"})
 
     kind: Literal["cross-age"]
     source: People
     folds: tuple[CrossAgeFold, ...] = Field(min_length=1)
+    in_domain_folds: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _names_differ(self) -> CrossAge:
         names = [fold.name for fold in self.folds]
         if len(set(names)) < len(names):
             raise ValueError("two folds have the same name")
+        if taken := [name for name in names if name.startswith(IN_DOMAIN)]:
+            raise ValueError(f"fold {taken[0]!r}: that name is for folds of source people")
         return self
-
-    @property
-    def pool_folds(self) -> bool:
-        """Each fold is a target group of its own in the tables."""
-        return False
 
     @property
     def needs_age(self) -> bool:
@@ -103,29 +119,103 @@ class CrossAge(BaseModel):
             test = fold.test.choose(rest, seed=seed, allow_missing=allow_missing)
             labeled, unlabeled = adapting
             own = fold.unlabeled == "test"
-            all_roles.append(
-                Roles(fold.name, source, labeled, test if own else unlabeled, test, own)
-            )
+            unlabeled = test if own else unlabeled
+            all_roles.append(Roles(fold.name, fold.name, source, labeled, unlabeled, test, own))
+        if self.in_domain_folds is not None:
+            shuffled = np.random.default_rng(seed).permutation(source).tolist()
+            for k, test in enumerate(_parts(shuffled, self.in_domain_folds)):
+                rest = [s for s in source if s not in test]
+                all_roles.append(Roles(f"{IN_DOMAIN}-{k}", IN_DOMAIN, rest, None, None, test))
         return all_roles
 
 
-class LeaveSubjectsOut(BaseModel):
+def _parts(people: Sequence[str], n_folds: int) -> list[list[str]]:
+    """Runs of nearly equal length."""
+    if len(people) < n_folds:
+        raise TaskError(f"{n_folds} folds need as many people; {len(people)} are there")
+    return [list(map(str, part)) for part in np.array_split(np.array(people), n_folds)]
+
+
+class LabelBudget(Section):
+    """How much labels of target people are worth: few to many of them, drawn several times.
+
+    The people of a budget are the first ones of a shuffled list, another list each draw, so
+    that a larger budget adds people to the smaller one. All budgets test the same people; age
+    brackets give each person one role, and target people are not tested.
+    """
+
+    kind: Literal["label-budget"]
+    source: People
+    target: People
+    test: People
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    n_draws: int = Field(ge=1)
+    unlabeled: Literal["test"] | None = None
+
+    @model_validator(mode="after")
+    def _budgets_differ(self) -> LabelBudget:
+        if len(set(self.budgets)) < len(self.budgets):
+            raise ValueError("two budgets are the same")
+        return self
+
+    @property
+    def needs_age(self) -> bool:
+        """Whether anyone is chosen by age."""
+        return any(people.ages is not None for people in self._people)
+
+    @property
+    def _people(self) -> tuple[People, People, People]:
+        return self.source, self.target, self.test
+
+    def subjects(self) -> list[str] | None:
+        """Everyone the protocol names; None if it chooses by age."""
+        if self.needs_age:
+            return None
+        return list(dict.fromkeys(s for people in self._people for s in people.subjects or ()))
+
+    def roles(self, table: pd.DataFrame, *, seed: int, allow_missing: bool) -> list[Roles]:
+        """Give everyone a role, fold by fold."""
+        source, target = (
+            people.choose(table, seed=seed, allow_missing=allow_missing)
+            for people in (self.source, self.target)
+        )
+        rest = table if self.test.ages is None else table[~table["subject"].isin(target)]
+        test = self.test.choose(rest, seed=seed, allow_missing=allow_missing)
+        if max(self.budgets) > len(target):
+            raise TaskError(
+                f"a budget of {max(self.budgets)} labelled people needs as many target people; "
+                f"{len(target)} are there"
+            )
+        own, folds = self.unlabeled == "test", []
+        draws = [
+            np.random.default_rng([seed, draw]).permutation(target).tolist()
+            for draw in range(self.n_draws)
+        ]
+        for budget in sorted(self.budgets):
+            for k, drawn in enumerate(draws):
+                roles = Roles(
+                    name=f"{budget}-draw-{k}",
+                    group=f"{budget} labelled",
+                    source=source,
+                    labeled=drawn[:budget],
+                    unlabeled=test if own else None,
+                    test=test,
+                    transductive=own,
+                )
+                folds.append(roles)
+        return folds
+
+
+class LeaveSubjectsOut(Section):
     """k folds over people: each is tested once, learning on all others.
 
     `order` lists everyone in a published order, which is cut into `n_folds` runs of
     nearly equal length; without it people are shuffled by the data seed.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["leave-subjects-out"]
     n_folds: int = Field(ge=2)
     order: Subjects | None = None
-
-    @property
-    def pool_folds(self) -> bool:
-        """All people, each tested once, are one group in the tables."""
-        return True
 
     @property
     def needs_age(self) -> bool:
@@ -145,12 +235,9 @@ class LeaveSubjectsOut(BaseModel):
             order = People(subjects=self.order).choose(
                 table, seed=seed, allow_missing=allow_missing
             )
-        if len(order) < self.n_folds:
-            raise TaskError(f"{self.n_folds} folds need as many people; {len(order)} are there")
-        tested = [list(map(str, part)) for part in np.array_split(np.array(order), self.n_folds)]
         return [
-            Roles(str(k), [s for s in order if s not in test], None, None, test)
-            for k, test in enumerate(tested)
+            Roles(str(k), "all", [s for s in order if s not in test], None, None, test)
+            for k, test in enumerate(_parts(order, self.n_folds))
         ]
 
 
@@ -187,4 +274,6 @@ class CrossModality(LeaveSubjectsOut):
         )
 
 
-Protocol = Annotated[CrossAge | CrossModality | LeaveSubjectsOut, Field(discriminator="kind")]
+Protocol = Annotated[
+    CrossAge | CrossModality | LabelBudget | LeaveSubjectsOut, Field(discriminator="kind")
+]

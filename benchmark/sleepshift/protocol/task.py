@@ -6,24 +6,22 @@ import tomllib
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from sleepshift.digest import digest
 from sleepshift.errors import TaskError
 from sleepshift.protocol.protocols import Protocol
+from sleepshift.protocol.section import Section
+from sleepshift.protocol.submission import SubmissionSection
 from sleepshift.stages import get_scheme, merge_map
 
 if TYPE_CHECKING:
@@ -35,22 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Task", "load_task", "task_files"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    #: Fields that are left out of the dump at their default, so that tasks which do not use
-    #: them keep the definition they had before these fields came.
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        settings: dict[str, Any] = dump(self)
-        fields = type(self).model_fields
-        unused = {k for k in self.later if getattr(self, k) == fields[k].default}
-        return {k: v for k, v in settings.items() if k not in unused}
-
-
-class DatasetSection(_Section):
+class DatasetSection(Section):
     """Which dataset, its settings, and on what terms it is had."""
 
     name: str
@@ -85,14 +68,14 @@ def _known_scheme(name: str) -> str:
 SchemeName = Annotated[str, AfterValidator(_known_scheme)]
 
 
-class DerivationSection(_Section):
+class DerivationSection(Section):
     """Electrodes of a channel: the mean of `plus` minus the mean of `minus`."""
 
     plus: tuple[str, ...]
     minus: tuple[str, ...] = ()
 
 
-class WindowsSection(_Section):
+class WindowsSection(Section):
     """How recordings become windows; views name channels, or derivations from electrodes."""
 
     later = frozenset({"derivations", "empty_derivation"})
@@ -151,14 +134,14 @@ def _derivations(sections: dict[str, DerivationSection]) -> tuple[Derivation, ..
     return made
 
 
-class ScoringSection(_Section):
+class ScoringSection(Section):
     """What the primary figures are computed from."""
 
     scheme: SchemeName
     primary: Literal["macro_f1", "balanced_accuracy", "kappa", "accuracy", "weighted_f1"]
 
 
-class TrainingSection(_Section):
+class TrainingSection(Section):
     """The budget of every network of the task; methods and the command line may change it."""
 
     later = frozenset({"teacher_model", "assistant_model", "sequence_length", "monitor"})
@@ -179,11 +162,13 @@ class TrainingSection(_Section):
     monitor: Literal["loss", "macro_f1"] = "loss"
 
 
-class Task(_Section):
+class Task(Section):
     """Dataset + views + stage scheme + split protocol + metrics.
 
     Made by `load_task`. `prepare` packs the windows; `folds` splits them.
     """
+
+    later = frozenset({"submission"})
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
@@ -195,6 +180,7 @@ class Task(_Section):
     scoring: ScoringSection
     training: TrainingSection
     protocol: Protocol
+    submission: SubmissionSection = SubmissionSection()
 
     @model_validator(mode="after")
     def _schemes_fit(self) -> Task:
@@ -207,15 +193,33 @@ class Task(_Section):
         return self
 
     @model_validator(mode="after")
+    def _answers_fit(self) -> Task:
+        try:
+            dropped = (merge_map(self.windows.scheme, self.answer_scheme) < 0).any()
+        except TaskError as error:
+            raise ValueError(f"submission.scheme: {error}") from None
+        if dropped:
+            raise ValueError("submission.scheme: it has no place for a stage of windows.scheme")
+        return self
+
+    @model_validator(mode="after")
     def _views_fit(self) -> Task:
         if self.protocol.kind == "cross-modality" and "teacher" not in self.windows.views:
             raise ValueError("windows.views: name the teacher's channels: teacher = [...]")
         return self
 
     @property
+    def answer_scheme(self) -> str:
+        """Stages that submissions are written in."""
+        return self.submission.scheme or self.windows.scheme
+
+    @property
     def definition(self) -> str:
-        """Hash of what the task asks, its words aside: rows of another are another task's."""
-        words = {"title", "description", "simulated"}
+        """Hash of what the task asks, its words and the form of answers aside.
+
+        Rows of another definition are another task's.
+        """
+        words = {"title", "description", "simulated", "submission"}
         return digest(self.model_dump(mode="json", exclude=words), 8)
 
     def make_dataset(self, data: Path | str | None = None) -> Dataset:
@@ -300,6 +304,7 @@ class Task(_Section):
                 unlabeled = unlabeled.pick(student) if roles.transductive else unlabeled
             fold = Fold(
                 name=roles.name,
+                group=roles.group,
                 source=source,
                 target_labeled=of(roles.labeled),
                 target_unlabeled=unlabeled,

@@ -96,6 +96,19 @@ class ArtifactStore:
         folder = self.root / "cells" / key
         return read_json(folder / "people.json"), read_json(folder / "manifest.json")
 
+    def read_predictions(self, key: str, *names: str) -> dict[str, np.ndarray]:
+        """Arrays of a cell, one entry a test window.
+
+        Parameters
+        ----------
+        key : str
+        names : str
+            Among ``row`` (in the window store), ``subject``, ``session``, ``onset`` (seconds;
+            NaN where not known), ``truth``, ``predicted`` and ``probability``.
+        """
+        with np.load(self.root / "cells" / key / "predictions.npz", allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+
     # ------------------------------------------------------------------ failures
 
     def save_failure(self, key: str, reason: str, traceback: str) -> None:

@@ -46,17 +46,21 @@ def record_grid(
         before = grid["tasks"].get(task.name, {"commands": []})["commands"]
         grid["tasks"][task.name] = {
             "title": task.title,
+            "description": task.description.strip(),
             "commands": list(dict.fromkeys([*before, command])),
             "simulated": task.simulated,
             "dataset": task.dataset.name,
             "scheme": task.windows.scheme,
-            "pool_folds": task.protocol.pool_folds,
-            "transductive": [fold.name for fold in data.folds if fold.transductive],
+            "transductive": list(dict.fromkeys(f.group for f in data.folds if f.transductive)),
             "scoring": task.scoring.model_dump(),
             "training": task.training.model_dump(),
             "windows": data.windows.name,
             "n_windows": manifest["n_windows"],
             "n_per_stage": manifest["n_per_stage"],
+            "second_scorer": {
+                "scheme": manifest["scheme"],
+                "counts": manifest.get("second_scorer", {}),
+            },
             "skipped_recordings": manifest["skipped"],
             "versions": manifest["versions"],
         }
@@ -81,6 +85,8 @@ def read_grid(root: Path, *, missing_ok: bool = False) -> dict[str, Any]:
     """
     grid = read_json(root / "grid.json")
     if isinstance(grid, dict) and {"tasks", "methods", "cells"} <= set(grid):
+        if any("group" not in cell for cell in grid["cells"]):
+            raise GridError(f"{root} was run by an older version; run again into another folder")
         return grid
     if grid is not None:
         raise GridError(f"{root}/grid.json is damaged; move it away and run again")

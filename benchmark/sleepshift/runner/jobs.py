@@ -13,9 +13,9 @@ from sklearn.frozen import FrozenEstimator
 from sleepshift.estimators.routing import fit_routed
 from sleepshift.estimators.training import resolve_device
 from sleepshift.runner.artifacts import ArtifactStore
+from sleepshift.runner.counts import person_counts
 from sleepshift.runner.keys import describe, target_roles
 from sleepshift.runner.plan import CellJob, FitJob, Plan
-from sleepshift.windows import Windows
 from sleepshift.windows.store import library_versions
 
 __all__ = ["run_cell", "run_fit"]
@@ -55,7 +55,6 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
     probabilities = _probabilities(fitted, job)
     predict_seconds = time.perf_counter() - start
     truth = job.data.windows.labels_of(job.test)
-    predicted = probabilities.argmax(axis=1)
     facts = {
         "key": job.key,
         "estimator": describe(job.estimator),
@@ -67,13 +66,17 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
         "windows": job.data.windows.name,
         "versions": _versions([*job.needs.values(), *filter(None, [job.artifact])], store),
     }
+    where = job.test.metadata
     predictions = {
         "row": job.test.rows,
+        "subject": where["subject"].to_numpy(dtype=str),
+        "session": where["session"].to_numpy(dtype=str),
+        "onset": where["onset"].to_numpy(dtype=float),
         "truth": truth,
-        "predicted": predicted,
+        "predicted": probabilities.argmax(axis=1),
         "probability": probabilities.astype(np.float32),
     }
-    people = _people(job.test, truth, predicted, probabilities)
+    people = person_counts(job.test, truth, probabilities)
     store.save_cell(job.key, predictions, people, facts)
 
 
@@ -116,26 +119,3 @@ def _probabilities(fitted: Any, job: CellJob) -> np.ndarray:
     full = np.zeros((len(proba), len(get_scheme(job.data.task.windows.scheme))))
     full[:, np.asarray(fitted.classes_, dtype=int)] = proba
     return full
-
-
-def _people(
-    test: Windows, truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray
-) -> list[dict[str, Any]]:
-    """Counts per test person: rows of the confusion matrix are the truth."""
-    frame, n = test.metadata, probabilities.shape[1]
-    surprise = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-12))
-    people = []
-    for subject, rows in frame.groupby("subject", sort=False).indices.items():
-        confusion = np.zeros((n, n), dtype=int)
-        np.add.at(confusion, (truth[rows], predicted[rows]), 1)
-        first = frame.iloc[rows[0]]
-        people.append(
-            {
-                "subject": str(subject),
-                "age": None if np.isnan(first["age"]) else float(first["age"]),
-                "sex": first["sex"],
-                "confusion": confusion.tolist(),
-                "nll": float(surprise[rows].mean()),
-            }
-        )
-    return people

@@ -75,11 +75,14 @@ class GridCell:
     """One (task, fold, method, seed); several may share a job, and a skipped one has none.
 
     `definition` is a hash of what the task asks, `settings` what the command line changed:
-    rows in which they differ do not belong in one table.
+    rows in which they differ do not belong in one table. `n_labeled` counts the target people
+    with labels.
     """
 
     task: str
     fold: str
+    group: str
+    n_labeled: int
     method: str
     seed: int
     revision: int
@@ -256,6 +259,8 @@ def _plan_cell(
         GridCell,
         task=task.name,
         fold=fold.name,
+        group=fold.group,
+        n_labeled=fold.n_labeled,
         method=method.name,
         seed=settings.random_state,
         revision=task.revision,

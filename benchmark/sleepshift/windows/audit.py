@@ -10,7 +10,7 @@ import numpy as np
 from sleepshift.errors import DataError, LeakageError
 from sleepshift.windows.windows import Windows
 
-__all__ = ["audit_quality", "audit_split"]
+__all__ = ["audit_labels", "audit_quality", "audit_split"]
 
 #: Largest share of flat or non-finite windows that a recording's person may have.
 MAX_BAD_SHARE = 0.2
@@ -62,6 +62,28 @@ def _refuse_copied_windows(name: str, part: Windows, other_name: str, other: Win
         f"person {first['subject']} session {first['session']} at {first['onset']:g} s and "
         f"person {second['subject']} session {second['session']} at {second['onset']:g} s"
     )
+
+
+def audit_labels(parts: Mapping[str, Windows]) -> None:
+    """Refuse to learn from people whose labels the dataset withholds.
+
+    Parameters
+    ----------
+    parts : mapping of str to Windows
+        Name of the part (``"source"``, ``"target_labeled"``) -> its windows.
+
+    Raises
+    ------
+    DataError
+        Naming the part and the people.
+    """
+    for name, part in parts.items():
+        if part.has_labels and (part.y < 0).any():
+            people = part.metadata.loc[part.y < 0, "subject"].unique()
+            raise DataError(
+                f"{name} has people whose labels are not public: {', '.join(people[:5])}; "
+                "they can only be unlabelled or test people"
+            )
 
 
 def audit_quality(

@@ -193,7 +193,7 @@ def _derive_raw(raw: mne.io.BaseRaw, recipe: Recipe, recording: Recording) -> mn
 def _cut_raw(
     raw: mne.io.BaseRaw, dataset: Dataset, recipe: Recipe, recording: Recording
 ) -> LabelledWindows:
-    codes = _annotation_codes(raw, dataset, recording)
+    codes = _annotation_codes(raw.annotations, dataset, recording)
     begin = raw.first_time
     raw = _trim_wake(raw, codes, recipe.trim_wake_minutes, recording)
     # Before resampling: there is less to resample, and the gaps of bad electrodes are gone.
@@ -208,9 +208,28 @@ def _cut_raw(
     segments = np.lib.stride_tricks.sliding_window_view(signals, n_times, axis=1)
     x = np.ascontiguousarray(segments[:, starts].transpose(1, 0, 2), dtype=np.float32)
     onset = starts / raw.info["sfreq"] + (raw.first_time - begin)
+    other = dataset.second_scoring(recording)
     return LabelledWindows(
-        x=x, y=y, onset=onset, ch_names=tuple(raw.ch_names), sfreq=float(raw.info["sfreq"])
+        x=x,
+        y=y,
+        onset=onset,
+        ch_names=tuple(raw.ch_names),
+        sfreq=float(raw.info["sfreq"]),
+        second=None if other is None else _stages_at(onset, other, dataset, recording),
     )
+
+
+def _stages_at(
+    onset: np.ndarray, scoring: mne.Annotations, dataset: Dataset, recording: Recording
+) -> np.ndarray:
+    """Stage that another scoring gives to the middle of each window, -1 where it gives none."""
+    codes = _annotation_codes(scoring, dataset, recording)
+    middle = onset + WINDOW_SECONDS / 2
+    stages = np.full(len(onset), -1)
+    for bout in scoring:
+        inside = (middle >= bout["onset"]) & (middle < bout["onset"] + bout["duration"])
+        stages[inside] = codes.get(bout["description"], -1)
+    return stages
 
 
 def _check_resampling(raw: mne.io.BaseRaw, sfreq: float, recording: Recording) -> None:
@@ -230,11 +249,11 @@ def _check_resampling(raw: mne.io.BaseRaw, sfreq: float, recording: Recording) -
 
 
 def _annotation_codes(
-    raw: mne.io.BaseRaw, dataset: Dataset, recording: Recording
+    scoring: mne.Annotations, dataset: Dataset, recording: Recording
 ) -> dict[str, int]:
     """Annotation text -> code, for the stages; what the dataset drops is left out."""
     stages = get_scheme(dataset.scheme).stages
-    texts = set(map(str, raw.annotations.description))
+    texts = set(map(str, scoring.description))
     if unknown := sorted(texts - set(dataset.stage_codes)):
         raise DataError(
             f"{recording}: unknown stage {unknown[0]!r} in the scoring; "

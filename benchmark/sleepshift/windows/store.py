@@ -3,7 +3,7 @@
 A store is a folder named by a hash of what made it::
 
     signals.npy       float32, (n_windows, n_channels, n_times), C order
-    labels.npy        int64 codes of the dataset's scheme
+    labels.npy        int64 codes of the dataset's scheme, -1 where the dataset withholds them
     metadata.parquet  subject, session, age, sex, onset, digest, flat, nan
     manifest.json     sources with sizes and hashes, recipe, channels, counts, versions
 """
@@ -156,6 +156,7 @@ def _pack(
     frames: list[pd.DataFrame] = []
     labels: list[np.ndarray] = []
     skipped: list[dict[str, str]] = []
+    agreed: dict[str, np.ndarray] = {}
     layout: dict[str, Any] = {}
     with (folder / "signals.npy").open("wb+") as stream:
         for recording, cut in _cut_all(dataset, recipe, recordings, skipped, skip_bad, advance):
@@ -169,6 +170,9 @@ def _pack(
                 _write_header(stream, 0, layout)
             stream.write(windows.x.tobytes())
             labels.append(windows.y)
+            if windows.second is not None:
+                before = agreed.get(recording.subject, 0)
+                agreed[recording.subject] = before + _agreement(windows, dataset.scheme)
             frames.append(_frame(recording, cut))
         if not frames:
             reason = skipped[0]["reason"] if skipped else "the dataset lists no recording"
@@ -181,7 +185,7 @@ def _pack(
     metadata.to_parquet(folder / "metadata.parquet", index=False)
     used = metadata.groupby(["subject", "session"], sort=False).size()
     stages = get_scheme(dataset.scheme).stages
-    counts = np.bincount(y, minlength=len(stages))
+    counts = np.bincount(y[y >= 0], minlength=len(stages))
     write_json(
         folder / "manifest.json",
         {
@@ -192,15 +196,27 @@ def _pack(
             **layout,
             "n_windows": len(y),
             "n_per_stage": dict(zip(stages, counts.tolist(), strict=True)),
+            "n_withheld": int((y < 0).sum()),
             "n_per_recording": [
                 {"subject": subject, "session": session, "windows": int(count)}
                 for (subject, session), count in used.items()
             ],
+            "second_scorer": {person: counts.tolist() for person, counts in agreed.items()},
             "skipped": skipped,
             "sources": sources,
             "versions": library_versions(),
         },
     )
+
+
+def _agreement(windows: LabelledWindows, scheme: str) -> np.ndarray:
+    """Windows by stage of the first scorer (rows) and of the second."""
+    assert windows.second is not None
+    n = len(get_scheme(scheme))
+    both = (windows.y >= 0) & (windows.second >= 0)
+    counts = np.zeros((n, n), dtype=int)
+    np.add.at(counts, (windows.y[both], windows.second[both]), 1)
+    return counts
 
 
 def _frame(recording: Recording, cut: CutRecording) -> pd.DataFrame:

@@ -40,7 +40,8 @@ class Windows(Dataset):
         ``subject, session, age, sex, onset`` (seconds from the start of the recording),
         and what packing measured (``digest, flat, nan``). It never holds labels.
     y : ndarray of int, shape (n_rows,), or None
-        Codes of `scheme`; None where labels are withheld.
+        Codes of `scheme`, -1 where the dataset withholds the label; None where labels are
+        withheld from whoever gets these windows.
     ch_names : sequence of str
     sfreq : float or None
     scheme : str or None
@@ -296,13 +297,16 @@ class Windows(Dataset):
         return new
 
     def to_scheme(self, scheme: str) -> Windows:
-        """Labels merged into a coarser scheme; windows it has no stage for are left out."""
+        """Labels merged into a coarser scheme; windows it has no stage for are left out.
+
+        Windows whose label the dataset withholds (-1) stay.
+        """
         if scheme == self.scheme:
             return self
         if self.scheme is None:
             raise ValueError("these windows do not state a stage scheme")
         y = convert(self.y, self.scheme, scheme)
-        new = self.with_labels(y).take(np.flatnonzero(y >= 0))
+        new = self.with_labels(y).take(np.flatnonzero((y >= 0) | (self.y < 0)))
         new.scheme = get_scheme(scheme).name
         return new
 

@@ -1,0 +1,115 @@
+"""Every pair of methods compared over the same people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sleepshift.leaderboard.statistics import (
+    BOOTSTRAP_SEED,
+    bootstrap_interval,
+    groups,
+    holm,
+    scores,
+)
+
+__all__ = ["COLUMNS", "paired", "pairs", "smallest_p"]
+
+_DIFFERENCE = ("difference", "difference_low", "difference_high", "smd", "p", "p_holm")
+COLUMNS = ("task", "group", "method", "other", "n_people", *_DIFFERENCE)
+
+#: From so many people on Wilcoxon's test takes the place of permutations, as in MOABB.
+PERMUTATION_CUTOFF = 20
+#: Up to so many people MOABB flips all signs in turn, above so often at random.
+N_EXACT, N_FLIPS = 13, 10_000
+
+
+def pairs(rows: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Paired differences in the primary metric, of every two methods of a group of people.
+
+    Tests and effect sizes are those of `moabb.analysis`: below 20 people a permutation test
+    that flips the signs of people's differences (all flips up to 13 people, 10,000 random
+    ones, seeded, above), from 20 on Wilcoxon's signed-rank test.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of `results_frame`.
+    tasks : mapping
+        Name -> facts with ``scoring.primary``.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`: each two methods once, `method` the one with the higher mean. The mean
+        difference over the people that all methods of the group were scored on, seeds
+        averaged in each; its 95 % bootstrap interval; the mean divided by the standard
+        deviation of the differences (``smd``); two-sided p-values, and the same corrected
+        by Holm's method for all pairs of the group.
+    """
+    found, empty = [], pd.DataFrame(columns=list(COLUMNS))
+    for (task, group), part in groups(rows):
+        people = scores(part, tasks[task]["scoring"]["primary"]).dropna()
+        if len(people) < 2 or people.shape[1] < 2:
+            continue
+        order = people.mean().sort_values(ascending=False, kind="stable").index
+        of_group = paired(people[order])
+        of_group["p_holm"] = holm(of_group["p"].to_numpy())
+        found.append(of_group.assign(task=task, group=group))
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)] if found else empty
+
+
+def smallest_p(n_people: int, n_pairs: int) -> float:
+    """The lowest corrected p-value that so few people can give, however large the difference.
+
+    Examples
+    --------
+    >>> smallest_p(8, 10)
+    0.078125
+    """
+    drawn = N_EXACT < n_people < PERMUTATION_CUTOFF
+    flips = N_FLIPS if drawn else 2**n_people
+    return min(1.0, n_pairs * 2 / flips)
+
+
+def paired(people: pd.DataFrame) -> pd.DataFrame:
+    """Differences between the columns of a table of people, each pair once.
+
+    Parameters
+    ----------
+    people : DataFrame
+        A row a person, a column a method, no NaN.
+    """
+    p, effect = _tests(people)
+    found = []
+    for i, method in enumerate(people):
+        for j, other in list(enumerate(people))[i + 1 :]:
+            difference = (people[method] - people[other]).to_numpy()
+            low, high = bootstrap_interval(difference)
+            found.append(
+                {
+                    "method": method,
+                    "other": other,
+                    "n_people": len(people),
+                    "difference": difference.mean(),
+                    "difference_low": low,
+                    "difference_high": high,
+                    "smd": effect[i, j],
+                    "p": min(1.0, 2 * p[i, j], 2 * p[j, i]),
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def _tests(people: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """One-sided p-values that a row is better than a column, and standardised differences."""
+    from moabb.analysis import meta_analysis as moabb
+
+    if len(people) < PERMUTATION_CUTOFF:
+        p = moabb.compute_pvals_perm(people, seed=BOOTSTRAP_SEED)
+    else:
+        p = moabb.compute_pvals_wilcoxon(people)
+    return p, moabb.compute_effect(people)

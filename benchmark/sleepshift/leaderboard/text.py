@@ -1,0 +1,266 @@
+"""The leaderboard as Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from sleepshift.leaderboard.results import Results
+
+__all__ = ["FEW_PEOPLE", "INTERVALS_OF_FEW", "PAIRED_TEST", "to_latex", "to_markdown"]
+
+PAIRED_TEST = (
+    "below 20 people a permutation test that flips the signs of their differences, else "
+    "Wilcoxon's signed-rank test"
+)
+
+#: Below so many people percentile intervals are clearly too narrow.
+FEW_PEOPLE = 12
+INTERVALS_OF_FEW = (
+    "With so few people the intervals are too narrow: of normal figures they hold the mean in "
+    "about 84 % of cases with five people, 88 % with eight and 93 % with twelve."
+)
+
+_METRICS = {
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    "kappa": "kappa",
+    "accuracy": "accuracy",
+    "g_mean": "G-mean",
+    "ece": "ECE",
+}
+_WITH_INTERVAL = ("macro_f1", "balanced_accuracy", "kappa")
+_READ_AT_A_GLANCE = {
+    "total_sleep_time": "total sleep time, min",
+    "sleep_efficiency": "sleep efficiency, %",
+    "sleep_latency": "sleep latency, min",
+    "waso": "wake after sleep onset, min",
+}
+
+
+def to_markdown(results: Results) -> str:
+    """The leaderboard as Markdown: one section per task and group, and what it leaves out."""
+    parts = [f"**{_line(note)}**" for note in results.manifest["notes"]]
+    for (task, group), part in results.table.groupby(["task", "group"], sort=False):
+        facts = results.tasks[str(task)]
+        label = " (simulated data)" if facts["simulated"] else ""
+        parts.append(_line(f"## {facts['title']}: {group}{label}"))
+        parts += _caption(results, str(task), str(group), part)
+        parts.append(_leaderboard(part))
+        parts += _gaps(_of(results.gaps, task, group), part["method"].tolist())
+        parts += _gains(_of(results.gains, task, group), facts["scoring"]["primary"])
+        parts += _sleep(_of(results.sleep, task, group), part["method"].tolist())
+    parts += _ranks(results.ranks)
+    parts += _left_out(results.rows, results.tasks)
+    return "\n\n".join(parts) + "\n"
+
+
+def _of(table: pd.DataFrame, task: Any, group: Any) -> pd.DataFrame:
+    if table.empty:
+        return table
+    return table[(table["task"] == task) & (table["group"] == group)]
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    lines = [_row(header), "|" + "---|" * len(header)]
+    return "\n".join([*lines, *map(_row, rows)])
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(_line(cell).replace("|", r"\|") for cell in cells) + " |"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _caption(results: Results, task: str, group: str, part: pd.DataFrame) -> list[str]:
+    facts, methods = results.tasks[task], results.methods
+    people, seeds = int(part["n_people"].max()), int(part["n_seeds"].max())
+    plural = "s" if seeds > 1 else ""
+    parts = [
+        f"Mean over {people} people [95 % bootstrap interval over people], {seeds} model "
+        f"seed{plural} averaged in each person; sorted by {facts['scoring']['primary']}."
+    ]
+    if people < FEW_PEOPLE:
+        parts.append(INTERVALS_OF_FEW)
+    if one_stage := int(part["n_one_stage"].max()):
+        parts.append(
+            f"{one_stage} of them with one scored stage only: not in macro F1, kappa and G-mean."
+        )
+    if n_labeled := int(part["n_labeled"].max()):
+        parts.append(f"Labels of the target are those of {n_labeled} people who are not tested.")
+    adapted = [m for m in part["method"] if methods[m]["unlabeled"]]
+    if adapted and group in facts["transductive"]:
+        parts.append(
+            "Learned from the test people's own unlabelled signals (their labels stay "
+            f"withheld): {', '.join(adapted)}."
+        )
+    human = _of(results.human, task, group)
+    if len(human):
+        row = human.iloc[0]
+        parts.append(
+            f"A second human scorer agrees with the first, over {row['n_people']} people: macro "
+            f"F1 {_interval(row, 'macro_f1')}, kappa {_interval(row, 'kappa')}."
+        )
+    return parts
+
+
+def _leaderboard(part: pd.DataFrame) -> str:
+    recovered = "recovery" in part and part["recovery"].notna().any()
+    header = ["rank", "method", "labels", *_METRICS.values()]
+    header += [*(["recovery"] if recovered else []), "fit s", ""]
+    rows = []
+    for row in part.to_dict("records"):
+        cells = ["-" if pd.isna(row["rank"]) else str(row["rank"]), row["method"]]
+        cells += [row["labels"].replace(" ", ", ")]
+        cells += [_metric(row, name) for name in _METRICS]
+        cells += [_interval(row, "recovery", 2)] if recovered else []
+        rows.append([*cells, f"{row['fit_seconds']:.1f}", row["flag"]])
+    return _grid(header, rows)
+
+
+def _metric(row: Mapping[Any, Any], name: str) -> str:
+    if name in _WITH_INTERVAL:
+        return _interval(row, name)
+    return "" if np.isnan(row[name]) else f"{row[name]:.3f}"
+
+
+def _interval(row: Mapping[Any, Any] | pd.Series, name: str, digits: int = 3) -> str:
+    if np.isnan(row[name]):
+        return ""
+    value, low, high = (f"{row[name + end]:.{digits}f}" for end in ("", "_low", "_high"))
+    return value if np.isnan(row[f"{name}_low"]) else f"{value} [{low}, {high}]"
+
+
+def _gaps(part: pd.DataFrame, order: list[str]) -> list[str]:
+    if part.empty:
+        return []
+    text = (
+        "Transfer gap: score of the source's own people (each tested by models of the others) "
+        "minus the score here [95 % bootstrap interval over both groups of people]. Methods that "
+        "learned from labels of the target are held against source-only or features-logreg there."
+    )
+    rows = [
+        [
+            row["method"],
+            f"{row['in_domain']:.3f} ({row['in_domain_of']})",
+            f"{row['score']:.3f}",
+            _interval(row, "gap"),
+        ]
+        for row in part.sort_values("method", key=lambda m: m.map(order.index)).to_dict("records")
+    ]
+    return [text, _grid(["method", "source's own people", "here", "gap"], rows)]
+
+
+def _gains(part: pd.DataFrame, primary: str) -> list[str]:
+    """What each method gained over the controls, paired over people."""
+    if part.empty:
+        return []
+    references = list(dict.fromkeys(part["reference"]))
+    rows = []
+    for method in dict.fromkeys(part["method"]):
+        own = part[part["method"] == method].set_index("reference")
+        cells = [_gain(own.loc[name]) if name in own.index else "" for name in references]
+        rows.append([str(method), *cells])
+    text = (
+        f"Gain in {primary} over the controls: mean over people of the paired difference [95 % "
+        f"bootstrap interval over people], two-sided p ({PAIRED_TEST}), Holm-corrected in each "
+        "column."
+    )
+    return [text, _grid(["method", *(f"over {name}" for name in references)], rows)]
+
+
+def _gain(row: pd.Series) -> str:
+    interval = f"[{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]"
+    return f"{row['gain']:+.3f} {interval}, p = {row['p_holm']:.2g}"
+
+
+def _sleep(part: pd.DataFrame, order: list[str]) -> list[str]:
+    if part.empty:
+        return []
+    shown = {k: words for k, words in _READ_AT_A_GLANCE.items() if k in set(part["statistic"])}
+    scored = part.groupby("statistic")["scored"].first()
+    header = [f"{words} (scored: {scored[name]:.0f})" for name, words in shown.items()]
+    by = part.set_index(["method", "statistic"])
+    rows = [
+        [
+            method,
+            *(_bias(by.loc[(method, k)]) if (method, k) in by.index else "" for k in shown),
+        ]
+        for method in order
+    ]
+    text = (
+        "What clinicians read, predicted minus scored: bias (95 % limits of agreement of one "
+        "night). A night begins and ends with its windows, so trimmed wake is in no figure."
+    )
+    return [text, _grid(["method", *header], rows)]
+
+
+def _bias(row: pd.Series) -> str:
+    if np.isnan(row["limit_low"]):
+        return f"{row['bias']:+.1f}"
+    return f"{row['bias']:+.1f} ({row['limit_low']:+.0f} to {row['limit_high']:+.0f})"
+
+
+def _ranks(ranks: pd.DataFrame) -> list[str]:
+    if ranks.empty:
+        return []
+    n, cd = int(ranks["n_tasks"].max()), ranks.attrs["critical_difference"]
+    p = ranks.attrs["friedman_p"]
+    text = (
+        f"Mean rank over {n} tasks, of the methods that all of them have. By Nemenyi's test two "
+        f"differ when they lie {cd:.2f} apart (5 % level)"
+        + ("." if np.isnan(p) else f"; Friedman's test of all together: p = {p:.2g}.")
+    )
+    rows = [[row["method"], f"{row['mean_rank']:.2f}"] for row in ranks.to_dict("records")]
+    return ["## Over tasks", text, _grid(["method", "mean rank"], rows)]
+
+
+def _left_out(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    absent = frame[frame["status"] != "ok"].drop_duplicates(["task", "group", "method", "status"])
+    lines = []
+    for (task, status), part in absent.groupby(["task", "status"], sort=False):
+        which = part.groupby("group", sort=False)["method"].agg(", ".join)
+        for names, own in which.groupby(which.to_numpy(), sort=False):
+            lines.append(f"- {task} ({', '.join(own.index)}): {names}: {status}")
+    for name, facts in tasks.items():
+        for bad in facts["skipped_recordings"]:
+            lines.append(f"- {name}, recording left out: {bad['reason']}")
+    return ["## Left out", "\n".join(map(_line, lines))] if lines else []
+
+
+_LATEX = str.maketrans({c: "\\" + c for c in "&%$#_{}"})
+_LATEX |= str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"})
+
+
+def to_latex(results: Results) -> str:
+    """The leaderboard as LaTeX ``table`` environments; they need the package booktabs."""
+    parts = []
+    for (task, group), part in results.table.groupby(["task", "group"], sort=False):
+        facts = results.tasks[str(task)]
+        label = " Simulated data." if facts["simulated"] else ""
+        notes = " ".join(["", *(f"{note}." for note in results.manifest["notes"])])
+        caption = f"{facts['title']}: {group}.{label} "
+        caption += " ".join(_caption(results, str(task), str(group), part)) + notes
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}}}"]
+        lines += [r"\begin{tabular}{rl" + "r" * len(_METRICS) + "l}", r"\toprule"]
+        lines += [_latex_row(["", "method", *_METRICS.values(), ""]), r"\midrule"]
+        for row in part.to_dict("records"):
+            rank = "--" if pd.isna(row["rank"]) else str(row["rank"])
+            cells = [_metric(row, name) for name in _METRICS]
+            lines.append(_latex_row([rank, row["method"], *cells, row["flag"]]))
+        parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(map(_latex, cells)) + r" \\"
+
+
+def _latex(text: str) -> str:
+    return _line(text).translate(_LATEX)
