@@ -16,10 +16,10 @@ DISTILLATION = majority,features-logreg,teacher,student-only,label-smoothing,kd-
 .PHONY: run test test-page speed install clean
 
 run: install
-	$(BIN)/sleepshift run cross-age-simulated --seeds 2 --folds 0,1 --out runs/cross-age
+	$(BIN)/sleepshift run cross-age-simulated --out runs/cross-age
 	$(BIN)/sleepshift report runs/cross-age
 	$(BIN)/sleepshift run scalp-to-ear-simulated --folds 0 --out runs/distillation --methods $(DISTILLATION)
-	$(BIN)/sleepshift report runs/distillation
+	$(BIN)/sleepshift report runs/distillation --partial
 
 test: install
 	$(BIN)/ruff check benchmark tests

@@ -54,8 +54,11 @@ def test_run_ends_with_the_table_and_report_writes_it(sleepshift, toy_task, tmp_
     assert f"sleepshift report {out}" in " ".join(text.split())
     folder = out / "leaderboard"
     assert not folder.exists()
-    code, said, _ = sleepshift("report", out)
+    assert "3 cells are missing: toy/two/" in _one_line_error(sleepshift("report", out))
+    assert not folder.exists()
+    code, said, _ = sleepshift("report", out, "--partial")
     assert code == 0
+    assert "PARTIAL: 3 cells are missing" in said
     assert "index.html" in said
     made = {path.name for path in folder.iterdir()}
     assert made >= {

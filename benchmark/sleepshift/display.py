@@ -46,7 +46,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """Print a plain table."""
     shown = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(escape, row))
     console.print(shown)
 
 
@@ -123,7 +123,8 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
         primary = facts["scoring"]["primary"]
         label = " (simulated data)" if facts["simulated"] else ""
         groups = list(dict.fromkeys(of_task["group"]))
-        console.print(f"{name}{label}: {primary} [95 % interval over people], kappa")
+        heading = f"{name}{label}: {primary} [95 % interval over people], kappa"
+        console.print(escape(heading))
         for first in range(0, len(groups), 2):
             console.print(_groups_table(of_task, groups[first : first + 2], primary))
         flags = set(of_task["flag"].str.partition(" ")[0])
@@ -138,7 +139,7 @@ def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Tab
     shown.add_column("method", no_wrap=True)
     for group in groups:
         n_people = int(of_task.loc[of_task["group"] == group, "n_people"].max())
-        shown.add_column(f"{group} (n={n_people})", no_wrap=True)
+        shown.add_column(escape(f"{group} (n={n_people})"), no_wrap=True)
         shown.add_column("kappa", justify="right")
     by_method = of_task[of_task["group"].isin(groups)].set_index(["method", "group"])
     for method in by_method.index.unique("method"):
@@ -152,5 +153,5 @@ def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Tab
             mark = _MARKS.get(row["flag"].partition(" ")[0], "")
             cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
             cells.append(_short(row["kappa"]))
-        shown.add_row(str(method), *cells)
+        shown.add_row(escape(str(method)), *cells)
     return shown

@@ -92,6 +92,16 @@ def test_other_files_are_never_opened(folder, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_night_is_labelled_once(folder):
+    windows = pickle.dumps(np.zeros((3, 2, 3000)))
+    (folder / "testing_s7r1X.npy").write_bytes(windows)
+    (folder / "testing_s7r1y.npy").write_bytes(pickle.dumps(np.array([0, 1, 2])))
+    assert "final-7" in {recording.subject for recording in Beetl(folder).recordings()}
+    (folder / "final_sleep_label.txt").write_text("0\n1\n2\n")
+    with pytest.raises(DataError, match=r"testing_s7r1y\.npy and .* label the same night"):
+        Beetl(folder).recordings()
+
+
 def test_what_is_missing_is_named(folder, tmp_path):
     with pytest.raises(
         DataError, match=r"no recording of subject source-1, final-3 in .* 2 people"

@@ -7,6 +7,7 @@ import os
 import pickle
 import pickletools
 import struct
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -245,6 +246,28 @@ def test_objects_in_the_npy_format_and_newer_versions_are_refused(tmp_path):
         stream = io.BytesIO()
         np.lib.format.write_array(stream, array, version=version)
         refusal(tmp_path, stream.getvalue())
+
+
+def tower(levels: int, first: int = 0) -> bytes:
+    """A tuple of three times the tuple below, remembered at ``first + levels``."""
+    get = [b"h" + bytes([first + k]) for k in range(levels)]
+    return b"K\x01\x94" + b"".join(below + below + b"\x87\x94" for below in get)
+
+
+@pytest.mark.parametrize("place", ["type", "axes"])
+def test_a_tower_of_tuples_is_refused_at_once(tmp_path, place):
+    # Written out, or held against its like, it takes longer by three with every level.
+    dtype = b"cnumpy\ndtype\n"
+    if place == "type":
+        content = b"\x80\x04" + tower(30) + dtype + b"h" + bytes([30]) + b"\x85R."
+    else:
+        content = b"\x80\x04" + tower(20) + tower(20, 21) + b"cnumpy._core.numeric\n_frombuffer\n("
+        content += b"C\x08" + bytes(8) + dtype + b"\x8c\x02f8\x85RK\x01\x85\x8c\x01C"
+        content += b"h" + bytes([20]) + b"h" + bytes([41]) + b"\x86tR."
+    before = time.perf_counter()
+    text = refusal(tmp_path, content)
+    assert time.perf_counter() - before < 3
+    assert ("holds Python objects" if place == "type" else "axes of its array") in text
 
 
 def test_persistent_ids_extensions_and_buffers_are_refused(tmp_path):

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sleepshift.atomic import write_json, write_text
+from sleepshift.atomic import write_json
 from sleepshift.digest import digest
 from sleepshift.leaderboard.frame import person_figures
 from sleepshift.leaderboard.metrics import METRICS
+from sleepshift.leaderboard.page import Page
 from sleepshift.leaderboard.report import write_report
 from sleepshift.leaderboard.results import ROWS, Results
 from sleepshift.methods import METHODS
@@ -45,6 +46,8 @@ def _task(**changed: Any) -> dict[str, Any]:
         "commands": ["sleepshift run t"],
         "simulated": False,
         "dataset": "simulated",
+        "protocol": "leave-subjects-out",
+        "folds": {},
         "transductive": [],
         "scheme": "aasm5",
         "scoring": {"scheme": "aasm5", "primary": "kappa"},
@@ -160,7 +163,8 @@ class Run:
         skipped: str | None = None, failed: str | None = None, **identity: Any,
     ) -> str:  # fmt: skip
         """Score a method on nights (of `night`), or list it without a score; the cell's key."""
-        key = f"{task}-{fold}-{method}-{seed}"
+        key = digest([task, fold, method, seed])
+        self.grid["tasks"][task]["folds"][fold] = group
         cell = {
             "task": task, "fold": fold, "group": group, "n_labeled": n_labeled,
             "method": method, "seed": seed, "revision": 1, "definition": "d",
@@ -171,14 +175,21 @@ class Run:
         self.grid["methods"][method] = {name: getattr(known, name) for name in _FACTS}
         self.write()
         if nights is not None:
-            self.score(key, self.grid["tasks"][task]["scheme"], nights, seed, skill)
+            draw = [seed, *f"{task}-{fold}-{method}-{seed}".encode()]
+            self.score(key, self.grid["tasks"][task]["scheme"], nights, draw, skill)
         elif failed:
             self.store.save_failure(key, failed, "")
         return key
 
-    def score(self, key: str, scheme: str, nights: pd.DataFrame, seed: int, skill: float) -> None:
+    def drop_cell(self, fold: str, method: str) -> None:
+        own = (fold, method)
+        self.grid["cells"] = [c for c in self.grid["cells"] if (c["fold"], c["method"]) != own]
+
+    def score(
+        self, key: str, scheme: str, nights: pd.DataFrame, draw: list[int], skill: float
+    ) -> None:
         truth = nights["truth"].to_numpy()
-        rng = np.random.default_rng([seed, *key.encode()])
+        rng = np.random.default_rng(draw)
         probability = rng.dirichlet(np.ones(len(get_scheme(scheme))), len(truth))
         right = (rng.random(len(truth)) < skill) & (truth >= 0)
         probability[right] /= 4
@@ -285,8 +296,7 @@ def _whole_run(root: Path) -> Run:
 
 def _without_page(patch: pytest.MonkeyPatch) -> None:
     report = "sleepshift.leaderboard.report"
-    patch.setattr(f"{report}.write_page", lambda _, out: write_text(out / "index.html", "page"))
-    patch.setattr(f"{report}.render_page", lambda _: ("page", {}))
+    patch.setattr(f"{report}.render_page", lambda _: Page("page", {}))
 
 
 @pytest.fixture
@@ -310,6 +320,12 @@ def _once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_run(_once: Path) -> Path:
     """Folder of a run that holds everything a leaderboard can show; not to be changed."""
     return _once / "runs"
+
+
+@pytest.fixture
+def run_copy(_once: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be spoilt."""
+    return Path(shutil.copytree(_once / "runs", tmp_path / "copy" / "runs"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,9 @@ def test_a_partial_grid_is_marked(partial, tmp_path) -> None:
 
 def test_mixed_rows_are_marked(partial, drawn_night, tmp_path) -> None:
     nights = pd.concat([drawn_night(f"1{name}", "aasm5") for name in "abc"])
-    partial.grid["cells"] = [c for c in partial.grid["cells"] if c["key"] != "t-1-pooled-0"]
+    partial.grid["cells"] = [
+        c for c in partial.grid["cells"] if (c["fold"], c["method"]) != ("1", "pooled")
+    ]
     partial.add_cell("t", "pooled", nights, fold="1", settings="max_epochs=1")
     with pytest.raises(GridError, match="t mixes rows of different settings"):
         write_report(partial.root, tmp_path / "out")
@@ -473,13 +476,43 @@ def test_a_manifest_that_says_otherwise_is_noticed(change, reported: Path) -> No
 def test_a_note_cannot_be_taken_out(kind: str, partial, drawn_night, tmp_path) -> None:
     if kind == "MIXED":
         nights = pd.concat([drawn_night(f"1{name}", "aasm5") for name in "abc"])
-        partial.grid["cells"] = [c for c in partial.grid["cells"] if c["key"] != "t-1-pooled-0"]
+        partial.grid["cells"] = [
+            c for c in partial.grid["cells"] if (c["fold"], c["method"]) != ("1", "pooled")
+        ]
         partial.add_cell("t", "pooled", nights, fold="1", definition="other")
     out = tmp_path / "out"
     write_report(partial.root, out, partial=True, mixed=True)
     assert check_report(out)
     change_manifest(out, lambda m: m.update(notes=[]))
     assert "notes do not say what is amiss" in noticed(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda g: g["cells"][0].update(key="../../precious"), "cells.0.key"),
+        (lambda g: g["cells"][0].update(key="/etc"), "cells.0.key"),
+        (lambda g: g["cells"][0].pop("group"), "cells.0.group"),
+        (lambda g: g.update(cells=[1]), "cells.0"),
+        (lambda g: g["methods"].clear(), "nothing is said of"),
+        (lambda g: g["tasks"]["ages"].pop("second_scorer"), "tasks.ages.second_scorer"),
+        (lambda g: g["tasks"]["ages"].pop("description"), "tasks.ages.description"),
+        (lambda g: g["tasks"]["ages"]["scoring"].pop("primary"), "scoring.primary"),
+        (lambda g: g.pop("tasks"), "tasks"),
+    ],
+)
+def test_a_record_of_another_version_or_a_forger_is_one_line(change, said, run_copy, tmp_path):
+    precious = run_copy.parent / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine")
+    grid = json.loads((run_copy / "grid.json").read_text())
+    change(grid)
+    (run_copy / "grid.json").write_text(json.dumps(grid))
+    with pytest.raises(GridError, match=re.escape(said)) as caught:
+        write_report(run_copy, tmp_path / "out", partial=True)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    assert (precious / "thesis.txt").read_text() == "mine"
 
 
 def test_a_folder_that_is_no_leaderboard_is_one_line(tmp_path, whole_run) -> None:

@@ -233,6 +233,15 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, content, reason):
     assert reason in problem
 
 
+@pytest.mark.parametrize("content", ["\ufeff", "\u00a0\n", "\n \n", "\ufeff\r\n"])
+@pytest.mark.parametrize("table", [True, False])
+def test_a_file_of_nothing_is_empty(tmp_path, content, table):
+    path = tmp_path / "answer.txt"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(AnswerError, match="is empty"):
+        read_answers(path, "aasm5", table=table)
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "nothing.zip"):
         (problem,) = check_answer(path, CODES, "rk6").problems
@@ -245,7 +254,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         ({}, "has no file answer.txt at its top; it holds nothing"),
         ({"pred.txt": b"0\n"}, "has no file answer.txt at its top; it holds pred.txt"),
         ({"out/answer.txt": b"0\n"}, "has no file answer.txt at its top; it holds out/answer.txt"),
-        ({"answer.txt": b"0\n", "__MACOSX/._answer.txt": b"0"}, "must hold one file; it holds"),
+        ({"answer.txt": b"0\n", "other.txt": b"0"}, "must hold one file; it holds"),
         ({"answer.txt": b""}, "answer.txt in"),
         ({"answer.txt": b"\xff"}, "is not UTF-8 text"),
         ({"answer.txt": bytes(answers.MAX_BYTES + 1)}, "claims to unpack to 16 MiB"),
@@ -263,6 +272,7 @@ def test_an_archive_must_hold_the_one_file(tmp_path, files, reason):
 def test_a_folder_in_an_archive_is_no_file_of_it(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.mkdir("empty")
+        archive.writestr("__MACOSX/._answer.txt", "what macOS adds")
         archive.writestr("answer.txt", "0\n1\n2\n3\n")
     assert not check_answer(tmp_path / "a.zip", CODES, "rk6").problems
 

@@ -13,6 +13,8 @@ from sleepshift.leaderboard.frame import person_figures
 from sleepshift.leaderboard.metrics import METRICS
 from sleepshift.leaderboard.table import check_grid, leaderboard
 
+#: A task of one fold.
+OLD = {"t": {"folds": {"old": "old"}}}
 BOUND = "bound: the teacher on its own view"
 
 
@@ -88,8 +90,8 @@ def test_an_incomplete_grid_is_refused_unless_it_is_marked(
     frame = rows_by_skill({"source-only": 0.8})
     frame = pd.concat([frame, pd.DataFrame([LOST | {"status": status}])], ignore_index=True)
     with pytest.raises(GridError, match="t/old/pooled/seed 0"):
-        check_grid(frame)
-    (note,) = check_grid(frame, partial=True)
+        check_grid(frame, OLD)
+    (note,) = check_grid(frame, OLD, partial=True)
     assert note == "PARTIAL: 1 cells are missing: t/old/pooled/seed 0"
     assert table_of(frame)["method"].tolist() == ["source-only"]
 
@@ -98,7 +100,7 @@ def test_an_incomplete_grid_is_refused_unless_it_is_marked(
 def test_what_cannot_be_scored_is_not_missing(status: str, rows_by_skill, table_of) -> None:
     frame = rows_by_skill({"source-only": 0.8})
     frame = pd.concat([frame, pd.DataFrame([LOST | {"status": status}])], ignore_index=True)
-    assert check_grid(frame) == []
+    assert check_grid(frame, OLD) == []
     assert table_of(frame)["method"].tolist() == ["source-only"]
 
 
@@ -108,12 +110,24 @@ def test_cells_that_were_never_asked_for_are_missing_where_others_were(
     frame = rows_by_skill({"source-only": 0.8, "pooled": 0.5}, seeds=8)
     few = frame[(frame["method"] != "pooled") | (frame["seed"] == 0)]
     with pytest.raises(GridError, match=r"7 cells are missing: .*, \.\.\.; run again"):
-        check_grid(few)
-    (note,) = check_grid(few, partial=True)
+        check_grid(few, OLD)
+    (note,) = check_grid(few, OLD, partial=True)
     assert note.count("t/old/pooled/seed") == 5
     assert table_of(few).set_index("method")["n_seeds"].to_dict() == {
         "source-only": 8, "pooled": 1,
     }  # fmt: skip
+
+
+def test_folds_that_nobody_asked_for_are_missing(rows_by_skill) -> None:
+    frame = rows_by_skill({"source-only": 0.8, "pooled": 0.5}, seeds=2)
+    skipped = LOST | {"method": "rp-linear", "status": "skipped: no order"}
+    frame = pd.concat([frame, pd.DataFrame([skipped])], ignore_index=True)
+    two = {"t": {"folds": {"old": "all", "new": "all"}}}
+    with pytest.raises(GridError, match="4 cells are missing: t/new/source-only/seed 0, "):
+        check_grid(frame, two)
+    (note,) = check_grid(frame, two, partial=True)
+    assert note.startswith("PARTIAL: 4 cells are missing")
+    assert "rp-linear" not in note
 
 
 @pytest.mark.parametrize("column", ["revision", "definition", "settings", "windows", "versions"])
@@ -123,8 +137,8 @@ def test_rows_that_do_not_belong_together_are_refused_unless_marked(
     frame = rows_by_skill({"source-only": 0.8, "pooled": 0.5})
     frame.loc[0, column] = 2 if column == "revision" else "other"
     with pytest.raises(GridError, match=column):
-        check_grid(frame)
-    assert check_grid(frame, mixed=True)[0].startswith("MIXED")
+        check_grid(frame, OLD)
+    assert check_grid(frame, OLD, mixed=True)[0].startswith("MIXED")
 
 
 def test_folds_of_one_group_are_pooled(rows_by_skill, table_of) -> None:

@@ -237,7 +237,7 @@ def test_what_is_special_in_latex_is_escaped(rows_of, results, tasks, facts) -> 
     assert r"sorted by macro\_f1" in text
     rest = bare(re.sub(r"\\begin\{tabular\}\{\w+\}", "", text))
     rows = rest.split(" & ")
-    assert len(rows) - 1 == 2 * 8
+    assert len(rows) - 1 == 2 * 9
     for character in "\\%#$_^~{":
         assert character not in rest, character
     # The brace that closes the caption.

@@ -35,7 +35,7 @@ def test_unlabelled_nights_with_both_views_help_where_few_are_scored(
     for key, job in grid.plan(["student-only", "kd-unlabeled"], folds=["0"]).fits.items():
         passes = grid.store.load_artifact(key, job.estimator).history_
         assert task.training.patience < len(passes) < task.training.max_epochs
-    found = collect(grid.out).gains.set_index("method")
+    found = collect(grid.out, partial=True).gains.set_index("method")
     assert set(found["reference"]) == {"student-only"}
     assert (found["n_people"] == 8).all()
     assert found.loc["teacher", "gain_low"] > 0

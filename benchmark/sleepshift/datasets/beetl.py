@@ -126,8 +126,10 @@ class Beetl(Dataset):
         found = []
         for subject, night in sorted(signals, key=lambda key: (*_place(key[0]), key[1])):
             labels = files.get((subject, night, "y"))
-            if labels is None and _tested(subject) and subject.startswith("final-"):
-                labels = truth
+            if _tested(subject) and subject.startswith("final-"):
+                if labels is not None and truth is not None:
+                    raise DataError(f"{labels} and {truth} label the same night; keep one of them")
+                labels = labels or truth
             paths = (files[subject, night, "X"], *([labels] if labels else []))
             found.append(Recording(subject=subject, session=night, files=paths))
         return [r for r in found if wanted is None or r.subject in wanted]

@@ -197,7 +197,9 @@ class _Dtype:
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         if not isinstance(code, str) or code not in _PLAIN:
-            held = "Python objects" if code in ("O", "O4", "O8") else ascii(code)[:40]
+            # Never written out whole: a tuple of tuples of itself is endless.
+            known = isinstance(code, str) and code not in ("O", "O4", "O8")
+            held = ascii(code[:40]) if known else "Python objects"
             raise _Refused(f"its array holds {held}, not floats or integers")
         self.code = code
         self.order = "="
@@ -233,9 +235,11 @@ class _Array:
         return array if self.axes is None else array.transpose(self._checked_axes())
 
     def _checked_axes(self) -> tuple[int, ...]:
-        if not isinstance(self.axes, tuple) or sorted(self.axes) != [*range(len(self.shape))]:
+        axes: Any = self.axes
+        plain = isinstance(axes, tuple) and all(type(axis) is int for axis in axes)
+        if not plain or sorted(axes) != [*range(len(self.shape))]:
             raise _Refused("the axes of its array do not fit its shape")
-        return self.axes
+        return axes
 
 
 def _build(

@@ -210,4 +210,7 @@ def split_positions(
 def labels_of(X: Any, y: Any) -> Any:
     if y is None and not isinstance(X, Windows):
         raise ValueError("labels are missing, and these windows carry none")
-    return X.y if y is None else y
+    y = X.y if y is None else y
+    if isinstance(X, Windows) and X.scheme is not None and len(y) and np.min(y) < 0:
+        raise ValueError("some labels are withheld (-1); nothing can be learned from them")
+    return y

@@ -99,10 +99,11 @@ def _text(path: Path, file: str | None) -> str:
     name = str(path)
     if path.suffix.lower() == ".zip" or content.startswith(b"PK\x03\x04"):
         content, name = _unzip(path, file)
-    if not content.strip():
-        raise AnswerError(f"{name} is empty")
     try:
-        return content.decode("utf-8")
+        text = content.decode("utf-8")
+        if not split_lines(text.removeprefix("\ufeff")):
+            raise AnswerError(f"{name} is empty")
+        return text
     except UnicodeDecodeError as error:
         raise AnswerError(
             f"{name} is not UTF-8 text (byte {content[error.start]:#04x} at {error.start})"
@@ -113,7 +114,7 @@ def _unzip(path: Path, file: str | None) -> tuple[bytes, str]:
     """The one file in an archive, and what to call it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if _is_content(member)]
             names = [ascii(member.filename)[1:-1] for member in members]
             held = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
             if file is not None and file not in [member.filename for member in members]:
@@ -132,6 +133,11 @@ def _unzip(path: Path, file: str | None) -> tuple[bytes, str]:
                 return stream.read(member.file_size + 1), f"{names[0]} in {path}"
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise AnswerError(f"{path} is no readable zip archive ({one_line(error, 120)})") from None
+
+
+def _is_content(member: zipfile.ZipInfo) -> bool:
+    """Neither a folder nor what macOS adds to every archive."""
+    return not member.is_dir() and not member.filename.startswith("__MACOSX/")
 
 
 def _read_table(text: str, stages: tuple[str, ...]) -> Answers:

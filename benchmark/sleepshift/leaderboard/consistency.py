@@ -39,7 +39,8 @@ def check_measured(results: Results, folder: Path) -> int:
     GridError
         Naming the first figure that differs.
     """
-    if check_grid(results.rows, partial=True, mixed=True) != results.manifest["notes"]:
+    notes = check_grid(results.rows, results.tasks, partial=True, mixed=True)
+    if notes != results.manifest["notes"]:
         raise GridError(f"{folder}/manifest.json: notes do not say what is amiss with the rows")
     scored = results.rows[results.rows["status"] == "ok"]
     if len(twice := scored[scored.duplicated(_CELL)]):

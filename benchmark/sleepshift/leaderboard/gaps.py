@@ -28,9 +28,10 @@ def gaps(
 
     The gap is the score on people of the source domain (each tested by models of the other
     source people) minus the score on the target group. A method that learned from labels of
-    the target is held against what learned from the source alone, ``source-only`` or
-    ``features-logreg``, so that its gap is what adaptation has left of that method's. Models
-    of the other source people have learned from fewer people, so gaps are rather too small.
+    the target, or was not tested on the source's people, is held against what learned from
+    the source alone, ``source-only`` or ``features-logreg``, so that its gap is what adaptation
+    has left of that method's. Models of the other source people have learned from fewer
+    people, so gaps are rather too small.
 
     Parameters
     ----------

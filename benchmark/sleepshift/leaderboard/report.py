@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +16,8 @@ from sleepshift.errors import GridError, TaskError, one_line
 from sleepshift.leaderboard.consistency import check_measured
 from sleepshift.leaderboard.frame import results_frame
 from sleepshift.leaderboard.nights import example_nights, nights_frame
-from sleepshift.leaderboard.page import render_page, write_page
-from sleepshift.leaderboard.results import ROWS, Results, read_results
+from sleepshift.leaderboard.page import differing_page, plotting, render_page, write_page
+from sleepshift.leaderboard.results import ROWS, Results, parse_results, read_results
 from sleepshift.leaderboard.table import check_grid
 from sleepshift.leaderboard.text import to_latex, to_markdown
 from sleepshift.runner import read_grid
@@ -69,11 +67,11 @@ def collect(
     if not (rows["status"] == "ok").any():
         reasons = rows["status"].drop_duplicates().tolist()
         raise GridError(f"no cell has been scored; the first one is {reasons[0]}")
-    notes = check_grid(rows, partial=partial, mixed=mixed)
     unused = [c for c in rows if c.startswith("f1_") and rows[c].isna().all()]
     rows = rows.drop(columns=unused)
     facts = {name: grid["tasks"][name] for name in dict.fromkeys(rows["task"])}
     methods = {name: grid["methods"][name] for name in dict.fromkeys(rows["method"])}
+    notes = check_grid(rows, facts, partial=partial, mixed=mixed)
     manifest = {"sleepshift": __version__, "notes": notes, "tasks": facts, "methods": methods}
     return Results(rows, pd.DataFrame(), [], manifest)
 
@@ -113,19 +111,21 @@ def write_report(
         "nights": _csv(nights_frame(runs, list(found.tasks))),
         "hypnograms": json.dumps(examples, separators=(",", ":")),
     }
-    manifest = {**found.manifest, "drawn_by": _plotting()}
+    hashes = {part: digest(text) for part, text in measured.items()}
+    # Everything follows from what will be read again, and is made before anything is written.
+    results = parse_results(measured, {**found.manifest, "drawn_by": plotting(), **hashes})
+    derived = dict(_derived(results))
+    page = render_page(results)
     out.mkdir(parents=True, exist_ok=True)
     for part, text in measured.items():
         write_text(out / ROWS[part], text)
-        manifest[part] = digest(text)
-    write_json(out / "manifest.json", manifest)
-    results = read_results(out)
-    for name, text in _derived(results):
+    write_json(out / "manifest.json", results.manifest)
+    for name, text in derived.items():
         if text:
             write_text(out / name, text)
         else:
             (out / name).unlink(missing_ok=True)
-    write_page(results, out)
+    write_page(page, out)
     return results
 
 
@@ -160,11 +160,9 @@ def check_report(folder: Path) -> int:
         for name, text in _derived(results):
             if _read(folder / name) != text:
                 raise _unfounded(folder / name)
-        path, page = folder / "index.html", render_page(results)[0]
-        same_plotting = results.manifest.get("drawn_by") == _plotting()
-        compared = str if same_plotting else _without_drawings
-        if compared(_read(path)) != compared(page):
-            raise _unfounded(path)
+        drawn_by = results.manifest.get("drawn_by")
+        if wrong := differing_page(folder, render_page(results), drawn_by):
+            raise _unfounded(wrong)
     except _DAMAGE as error:
         what = f"{type(error).__name__}: {one_line(error)}"
         raise GridError(f"{folder} is damaged ({what}); report again") from None
@@ -177,12 +175,3 @@ def _read(path: Path) -> str:
 
 def _unfounded(path: Path) -> GridError:
     return GridError(f"{path} does not follow from the rows beside it; report again")
-
-
-def _plotting() -> str:
-    return f"matplotlib {version('matplotlib')}"
-
-
-def _without_drawings(page: str) -> str:
-    """A page as it reads: another version of the plotting library draws another picture."""
-    return re.sub(r"<svg\b.*?</svg>", "", page, flags=re.DOTALL)

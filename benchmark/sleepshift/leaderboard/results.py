@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,7 @@ from sleepshift.leaderboard.ranks import average_ranks
 from sleepshift.leaderboard.sleep import agreement
 from sleepshift.leaderboard.table import leaderboard
 
-__all__ = ["ROWS", "Results", "read_results"]
+__all__ = ["ROWS", "Results", "parse_results", "read_results"]
 
 #: Files that hold what was measured; everything else in a leaderboard folder follows from them.
 ROWS = {"rows": "results.csv", "nights": "nights.csv", "hypnograms": "hypnograms.json"}
@@ -108,22 +110,37 @@ def read_results(folder: Path) -> Results:
     if not isinstance(manifest, dict) or not {"tasks", "methods", "notes", *ROWS} <= set(manifest):
         raise GridError(f"{folder} is not a leaderboard: manifest.json is missing or damaged")
     try:
-        for part, name in ROWS.items():
-            if digest((folder / name).read_text(encoding="utf-8")) != manifest[part]:
-                raise GridError(f"{folder / name} is not the one that was reported; report again")
-        rows, nights = _table(folder / ROWS["rows"]), _table(folder / ROWS["nights"])
-        hypnograms = json.loads((folder / ROWS["hypnograms"]).read_text(encoding="utf-8"))
+        texts = {part: (folder / name).read_text("utf-8") for part, name in ROWS.items()}
+        for part, text in texts.items():
+            if digest(text) != manifest[part]:
+                path = folder / ROWS[part]
+                raise GridError(f"{path} is not the one that was reported; report again")
+        results = parse_results(texts, manifest)
     except (OSError, ValueError) as error:
         raise GridError(f"{folder} is not a leaderboard: {error}") from None
+    rows = results.rows
     if missing := [name for name in COLUMNS if name not in rows]:
         raise GridError(f"{folder / ROWS['rows']} has no column {missing[0]!r}")
-    return Results(rows, nights, hypnograms, manifest)
+    return results
 
 
-def _table(path: Path) -> pd.DataFrame:
+def parse_results(texts: Mapping[str, str], manifest: dict[str, Any]) -> Results:
+    """Results out of the texts of the files in `ROWS`.
+
+    Parameters
+    ----------
+    texts : mapping
+        Part -> text.
+    manifest : dict
+    """
+    rows, nights = _table(texts["rows"]), _table(texts["nights"])
+    return Results(rows, nights, json.loads(texts["hypnograms"]), manifest)
+
+
+def _table(csv: str) -> pd.DataFrame:
     """Rows of a CSV file; names stay names, whatever they look like."""
     text = ("task", "fold", "group", "method", "subject", "session", "sex", "status")
     types = dict.fromkeys((*text, "settings", "definition", "confusion", "reliability"), str)
-    if not path.read_text(encoding="utf-8").strip():
+    if not csv.strip():
         return pd.DataFrame()
-    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    return pd.read_csv(io.StringIO(csv), dtype=types, keep_default_na=False, na_values=[""])

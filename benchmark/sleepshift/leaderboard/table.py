@@ -17,8 +17,23 @@ from sleepshift.leaderboard.statistics import bootstrap_interval, groups, one_st
 __all__ = ["check_grid", "leaderboard"]
 
 
-def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = False) -> list[str]:
+def check_grid(
+    frame: pd.DataFrame,
+    tasks: Mapping[str, Mapping[str, Any]],
+    *,
+    partial: bool = False,
+    mixed: bool = False,
+) -> list[str]:
     """Refuse a grid that is incomplete or whose rows do not belong together.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of `results_frame`.
+    tasks : mapping
+        Name -> facts with the names of all ``folds``.
+    partial, mixed : bool
+        Allow missing cells, or rows that do not belong together.
 
     Returns
     -------
@@ -31,7 +46,7 @@ def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = Fals
         Naming the cells that are missing, or the column that differs.
     """
     notes = []
-    if cells := _absent_cells(frame):
+    if cells := _absent_cells(frame, tasks):
         text = f"{len(cells)} cells are missing: {', '.join(cells[:5])}"
         text += ", ..." if len(cells) > 5 else ""
         if not partial:
@@ -48,11 +63,16 @@ def check_grid(frame: pd.DataFrame, *, partial: bool = False, mixed: bool = Fals
     return notes
 
 
-def _absent_cells(frame: pd.DataFrame) -> list[str]:
+def _absent_cells(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Cells without rows: failed, missing, or never asked for while others of their task were."""
-    asked = frame[["task", "fold", "seed"]].drop_duplicates()
-    whole = asked.merge(frame[["task", "method"]].drop_duplicates(), on="task")
     keys = ["task", "fold", "method", "seed"]
+    tried = frame[~frame["status"].str.startswith("skipped")]
+    folds = pd.DataFrame(
+        [(task, fold) for task in frame["task"].unique() for fold in tasks[task]["folds"]],
+        columns=["task", "fold"],
+    )
+    of_task = (tried[["task", column]].drop_duplicates() for column in ("method", "seed"))
+    whole = folds.merge(next(of_task), on="task").merge(next(of_task), on="task")
     done = frame["status"].str.startswith(("ok", "skipped", "unscored"))
     there = frame.loc[done, keys].drop_duplicates()
     found = whole.merge(there, on=keys, how="left", indicator=True)

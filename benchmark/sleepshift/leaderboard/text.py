@@ -93,7 +93,8 @@ def _caption(results: Results, task: str, group: str, part: pd.DataFrame) -> lis
             f"{one_stage} of them with one scored stage only: not in macro F1, kappa and G-mean."
         )
     if n_labeled := int(part["n_labeled"].max()):
-        parts.append(f"Labels of the target are those of {n_labeled} people who are not tested.")
+        whose = "one person who is" if n_labeled == 1 else f"{n_labeled} people who are"
+        parts.append(f"Labels of the target are those of {whose} not tested.")
     adapted = [m for m in part["method"] if methods[m]["unlabeled"]]
     if adapted and group in facts["transductive"]:
         parts.append(
@@ -248,12 +249,13 @@ def to_latex(results: Results) -> str:
         caption = f"{facts['title']}: {group}.{label} "
         caption += " ".join(_caption(results, str(task), str(group), part)) + notes
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}}}"]
-        lines += [r"\begin{tabular}{rl" + "r" * len(_METRICS) + "l}", r"\toprule"]
-        lines += [_latex_row(["", "method", *_METRICS.values(), ""]), r"\midrule"]
+        lines += [r"\begin{tabular}{rll" + "r" * len(_METRICS) + "l}", r"\toprule"]
+        lines += [_latex_row(["", "method", "labels", *_METRICS.values(), ""]), r"\midrule"]
         for row in part.to_dict("records"):
             rank = "--" if pd.isna(row["rank"]) else str(row["rank"])
             cells = [_metric(row, name) for name in _METRICS]
-            lines.append(_latex_row([rank, row["method"], *cells, row["flag"]]))
+            labels = row["labels"].replace(" ", ", ")
+            lines.append(_latex_row([rank, row["method"], labels, *cells, row["flag"]]))
         parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
     return "\n\n".join(parts) + "\n"
 

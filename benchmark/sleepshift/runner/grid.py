@@ -7,12 +7,73 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from sleepshift.atomic import read_json, write_json
-from sleepshift.errors import GridError
+from sleepshift.errors import GridError, one_line
 from sleepshift.methods import Method
 from sleepshift.runner.plan import Plan, TaskData
 
 __all__ = ["read_grid", "record_grid"]
+
+
+class _Scoring(BaseModel):
+    scheme: str
+    primary: str
+
+
+class _SecondScorer(BaseModel):
+    scheme: str
+    counts: dict[str, list[list[int]]]
+
+
+class _TaskFacts(BaseModel):
+    """What tables and pages read of a task; the rest is carried along."""
+
+    model_config = ConfigDict(extra="allow")
+
+    title: str
+    description: str
+    commands: list[str]
+    simulated: bool
+    scheme: str
+    protocol: str
+    folds: dict[str, str]
+    transductive: list[str]
+    scoring: _Scoring
+    second_scorer: _SecondScorer
+    skipped_recordings: list[dict[str, str]]
+
+
+class _MethodFacts(BaseModel):
+    family: str
+    learns_from: str
+    labels: list[str]
+    unlabeled: bool
+    deep: bool
+    floor: bool
+    privileged: bool
+
+
+class _CellFacts(BaseModel):
+    task: str
+    fold: str
+    group: str
+    n_labeled: int
+    method: str
+    seed: int
+    revision: int
+    definition: str
+    settings: str
+    #: A digest: as a folder's name it must lead nowhere else.
+    key: str | None = Field(pattern=r"^[0-9a-f]{20}$")
+    skipped: str | None
+
+
+class _Record(BaseModel):
+    tasks: dict[str, _TaskFacts]
+    methods: dict[str, _MethodFacts]
+    cells: list[_CellFacts]
 
 
 def record_grid(
@@ -51,6 +112,8 @@ def record_grid(
             "simulated": task.simulated,
             "dataset": task.dataset.name,
             "scheme": task.windows.scheme,
+            "protocol": task.protocol.kind,
+            "folds": {fold.name: fold.group for fold in data.folds},
             "transductive": list(dict.fromkeys(f.group for f in data.folds if f.transductive)),
             "scoring": task.scoring.model_dump(),
             "training": task.training.model_dump(),
@@ -83,13 +146,28 @@ def read_grid(root: Path, *, missing_ok: bool = False) -> dict[str, Any]:
     GridError
         If the folder holds no run.
     """
-    grid = read_json(root / "grid.json")
-    if isinstance(grid, dict) and {"tasks", "methods", "cells"} <= set(grid):
-        if any("group" not in cell for cell in grid["cells"]):
-            raise GridError(f"{root} was run by an older version; run again into another folder")
-        return grid
-    if grid is not None:
-        raise GridError(f"{root}/grid.json is damaged; move it away and run again")
-    if not missing_ok:
-        raise GridError(f"{root} holds no run; start one with: sleepshift run TASK --out {root}")
-    return {"tasks": {}, "methods": {}, "cells": []}
+    record = read_json(root / "grid.json")
+    if record is None and not (root / "grid.json").exists():
+        if not missing_ok:
+            raise GridError(
+                f"{root} holds no run; start one with: sleepshift run TASK --out {root}"
+            )
+        return {"tasks": {}, "methods": {}, "cells": []}
+    try:
+        grid = _Record.model_validate(record)
+        for cell in grid.cells:
+            if cell.task not in grid.tasks or cell.method not in grid.methods:
+                raise ValueError(f"nothing is said of {cell.task} or {cell.method}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _damaged(root, f"{where}: {first['msg']}") from None
+    except ValueError as error:
+        raise _damaged(root, one_line(error, 120)) from None
+    return grid.model_dump()
+
+
+def _damaged(root: Path, what: str) -> GridError:
+    return GridError(
+        f"{root}/grid.json is damaged, or of another version ({what}); move it away and run again"
+    )

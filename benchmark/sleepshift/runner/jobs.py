@@ -116,6 +116,8 @@ def _probabilities(fitted: Any, job: CellJob) -> np.ndarray:
     proba = fitted.predict_proba(job.test)
     if not np.isfinite(proba).all():
         raise FloatingPointError("predicted probabilities are not finite")
+    if min(fitted.classes_) < 0:
+        raise ValueError("it has learned withheld labels (-1) as a stage")
     full = np.zeros((len(proba), len(get_scheme(job.data.task.windows.scheme))))
     full[:, np.asarray(fitted.classes_, dtype=int)] = proba
     return full

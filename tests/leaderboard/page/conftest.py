@@ -27,6 +27,8 @@ def task_facts(title: str, **changed: Any) -> dict[str, Any]:
         "simulated": False,
         "dataset": "simulated",
         "scheme": "aasm5",
+        "protocol": "leave-subjects-out",
+        "folds": {"all": "all"},
         "transductive": [],
         "second_scorer": {"scheme": "aasm5", "counts": {}},
         "scoring": {"scheme": "aasm5", "primary": "macro_f1"},
@@ -171,7 +173,7 @@ def make_everything() -> Results:
             second_scorer={"scheme": "aasm5", "counts": second},
             skipped_recordings=[{"recording": "x.edf", "reason": "x.edf: <too> short"}],
         ),
-        "few": task_facts("Few labels", simulated=True),
+        "few": task_facts("Few labels", simulated=True, protocol="label-budget"),
         "ear": task_facts(
             "An ear", scheme="stages3", scoring={"scheme": "stages3", "primary": "kappa"}
         ),

@@ -308,6 +308,29 @@ def test_what_there_is_nothing_of_leaves_no_trace(smallest: Results) -> None:
     assert "nan" not in page.one("main").text.lower().split()
 
 
+def test_a_budget_has_a_curve_and_groups_of_another_kind_have_none(
+    page: Node, everything: Results
+) -> None:
+    curves = [h.text for h in page.all("h3") if h.text == "What few labels are worth"]
+    assert len(curves) == 1
+    facts = everything.tasks["few"] | {"protocol": "cross-age"}
+    manifest = everything.manifest | {"tasks": everything.tasks | {"few": facts}}
+    other = render_page(dataclasses.replace(everything, manifest=manifest)).html
+    assert "What few labels are worth" not in other
+
+
+def test_only_who_was_given_target_labels_is_marked(maker: Any) -> None:
+    make = maker()
+    make.cell("t", "old", "rp-linear", 0.5, ["a", "b", "c"], labeled=2)
+    make.cell("t", "in-domain", "rp-linear", 0.6, ["d", "e", "f"])
+    page = read(render_page(make.results()).html)
+    marked = {
+        section["aria-labelledby"]: "labels of target people" in section.text
+        for section in page.all("section", class_="group")
+    }
+    assert sorted(marked.values()) == [False, True]
+
+
 def test_tasks_are_ranked_together_where_there_are_several(page: Node, everything: Results) -> None:
     table = page.one("table", id="ranks-table")
     shown = [(row["method"].text, value(row["mean rank"])) for row in rows_of(table)]
@@ -337,9 +360,9 @@ def test_writing_twice_gives_equal_bytes_and_sweeps_old_drawings(
     (tmp_path / "figures" / "of-an-earlier-page.svg").write_text("<svg/>")
     (tmp_path / "figures" / "notes.txt").write_text("mine")
     (tmp_path / "README.md").write_text("mine")
-    write_page(results, tmp_path)
+    write_page(render_page(results), tmp_path)
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    write_page(dataclasses.replace(results), tmp_path)
+    write_page(render_page(dataclasses.replace(results)), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == first
     names = {path.name for path in first}
     assert {"index.html", "leaderboard.png", "notes.txt", "README.md"} <= names

@@ -280,7 +280,11 @@ def cost(table: pd.DataFrame, primary: str, style: Mapping[str, Look]) -> Figure
     axis.set_xticks(powers, [f"{10.0**power:g}" for power in powers])
     axis.set_xlim(powers[0] - 0.15, powers[-1] + 0.15)
     axis.set(xlabel="seconds of fitting", ylabel=words(primary))
-    axis.margins(y=0.08)
+    # Never so close that a difference of nothing looks like one.
+    if np.isfinite(value).any():
+        low, high = np.nanmin(value), np.nanmax(value)
+        spare = 0.01 + max(0.0, 0.1 - (high - low)) / 2
+        axis.set_ylim(low - spare, high + spare)
     axis.grid()
     axis.set_axisbelow(True)
     _end_labels(axis, places, powers[-1] + 0.15)

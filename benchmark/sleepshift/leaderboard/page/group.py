@@ -107,7 +107,7 @@ class Group:
         """Kinds of honesty marks of a method: ``bound``, ``floor``, ``target``."""
         flag = str(self.of(method)["flag"])
         found = [kind for kind, word in _FLAGS.items() if flag.startswith(word)]
-        return found + (["target"] if "target" in self.methods[method]["labels"] else [])
+        return found + (["target"] if "target" in self.of(method)["labels"].split() else [])
 
     def all_marks(self) -> list[str]:
         """Kinds of marks that any method has."""

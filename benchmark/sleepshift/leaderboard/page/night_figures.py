@@ -62,7 +62,7 @@ def hypnogram(example: Mapping[str, Any]) -> Figure:
     _differences(axes[1], hours, scored, predicted)
     _areas(axes[3], example["probability"], stages, order)
     axes[3].set_xlim(0, hours[-1])
-    axes[3].set_xlabel("hours from the start of the recording")
+    axes[3].set_xlabel("hours from the first window")
     return figure
 
 

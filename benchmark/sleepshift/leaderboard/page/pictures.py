@@ -157,7 +157,13 @@ def _agreement(row: Mapping[Any, Any], unit: str) -> str:
 
 def cost(group: Group, album: Album) -> Picture:
     """Seconds of fitting against the primary metric."""
-    figure = figures.cost(group.table, group.primary, group.style)
+    score = group.table[group.primary]
+    # A method at chance would leave the others no room.
+    far = score < score.max() / 2
+    figure = figures.cost(group.table[~far], group.primary, group.style)
     label = f"Seconds of fitting against {words(group.primary)}"
     caption = "What fitting costs: mean seconds of one fit (logarithmic), over folds and seeds."
+    if far.any():
+        left_out = ", ".join(group.table.loc[far, "method"])
+        caption += f" Left out, with less than half the best score: {left_out}."
     return Picture(_add(album, group, "cost", figure, label), caption)

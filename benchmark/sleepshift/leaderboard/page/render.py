@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,7 +27,7 @@ from sleepshift.leaderboard.text import FEW_PEOPLE, INTERVALS_OF_FEW, PAIRED_TES
 if TYPE_CHECKING:
     from sleepshift.leaderboard.results import Results
 
-__all__ = ["render_page", "write_page"]
+__all__ = ["OVERVIEW", "Page", "render_page", "write_page"]
 
 FIGURES = "figures"
 #: Everyone in one picture.
@@ -47,40 +47,39 @@ _PART_NAMES = {
 }
 
 
-def write_page(results: Results, out: Path) -> None:
+class Page(NamedTuple):
+    """A page, and its pictures as files: PNG and SVG, by their path beside it."""
+
+    html: str
+    drawings: dict[str, bytes]
+
+
+def write_page(page: Page, out: Path) -> None:
     """Write ``index.html``, its figures as PNG and as SVG, and ``leaderboard.png``.
 
     Parameters
     ----------
-    results : Results
-        What was measured.
+    page : Page
+        Of `render_page`.
     out : Path
         Folder of a leaderboard. Drawings in its folder ``figures`` that do not belong to the
         page are removed; everything else is left alone.
     """
-    page, drawings = render_page(results)
-    write_bytes(out / OVERVIEW, written(overview(results), "png"))
-    for name, data in drawings.items():
-        write_bytes(out / FIGURES / name, data)
+    for name, data in page.drawings.items():
+        write_bytes(out / name, data)
     for path in sorted((out / FIGURES).glob("*.*")):
-        if path.suffix in (".png", ".svg") and path.name not in drawings:
+        if path.suffix in (".png", ".svg") and f"{FIGURES}/{path.name}" not in page.drawings:
             path.unlink()
-    write_text(out / "index.html", page)
+    write_text(out / "index.html", page.html)
 
 
-def render_page(results: Results) -> tuple[str, dict[str, bytes]]:
+def render_page(results: Results) -> Page:
     """The page and its figures; the same results give the same bytes.
 
     Parameters
     ----------
     results : Results
-
-    Returns
-    -------
-    page : str
-        HTML.
-    drawings : dict of str to bytes
-        By file name.
+        What was measured.
     """
     album = Album()
     style = figures.looks(results.methods)
@@ -107,7 +106,8 @@ def render_page(results: Results) -> tuple[str, dict[str, bytes]]:
             intervals_of_few=INTERVALS_OF_FEW,
         )
     )
-    return page, album.files
+    drawings = {f"{FIGURES}/{name}": data for name, data in album.files.items()}
+    return Page(page, drawings | {OVERVIEW: written(overview(results), "png")})
 
 
 def _task(
@@ -126,7 +126,7 @@ def _task(
             {"id": f"t{place}g{k}", "group": group, "parts": _parts(group, album)}
             for k, group in enumerate(groups, start=1)
         ],
-        "budgets": _budgets(own, results.tasks[name]["scoring"]["primary"], name, album),
+        "budgets": _budgets(own, results.tasks[name], name, album),
     }
 
 
@@ -148,14 +148,14 @@ def _parts(group: Group, album: Album) -> dict[str, Any]:
     return {name: part for name, part in parts.items() if part}
 
 
-def _budgets(table: pd.DataFrame, primary: str, name: str, album: Album) -> Picture | None:
-    """Curves over the number of labelled people, where that is what tells groups apart."""
-    groups = table.drop_duplicates("group")
-    alike = groups["group"] == groups["n_labeled"].map("{:.0f} labelled".format)
-    if alike.sum() < 2:
+def _budgets(
+    table: pd.DataFrame, facts: Mapping[str, Any], name: str, album: Album
+) -> Picture | None:
+    """Curves over the number of labelled people, of several budgets."""
+    if facts["protocol"] != "label-budget" or table["n_labeled"].nunique() < 2:
         return None
-    budgeted = table[table["group"].isin(groups.loc[alike, "group"])]
-    drawn = figures.budgets(budgeted, primary)
+    primary = facts["scoring"]["primary"]
+    drawn = figures.budgets(table, primary)
     caption = (
         f"Mean {words(primary)} over people against the number of labelled people of the target; "
         "bands are 95 % intervals."

@@ -30,8 +30,10 @@ _MEANING = {
     "kappa": "Cohen's kappa: agreement beyond chance",
     "accuracy": "share of windows staged as the scorer did",
     "g_mean": "geometric mean of a stage's sensitivity and specificity, mean over stages",
-    "nll": "negative log-likelihood: mean surprise of the true stage, in nats; lower is better",
-    "ece": "expected calibration error, windows of all people in 15 bins; lower is better",
+    "nll": "negative log-likelihood: mean surprise of the true stage, in nats, in the stages that "
+    "methods work in; lower is better",
+    "ece": "expected calibration error (windows of all people, 15 bins) in the stages that methods "
+    "work in; lower is better",
     "recovery": "share of the gap between student and teacher that is closed",
 }
 
