@@ -29,6 +29,13 @@ def check_measured(results: Results, folder: Path) -> int:
     of the counts, an example's figures those of its night, and notes say what is amiss.
     Nothing vouches for the counts themselves, the surprise (``nll``) and times.
 
+    Parameters
+    ----------
+    results : Results
+        As read from `folder`.
+    folder : Path
+        Named in errors.
+
     Returns
     -------
     int

@@ -77,6 +77,11 @@ UNSCORED = (
 def results_frame(root: Path) -> pd.DataFrame:
     """Assemble all rows of a run; cells without people have one row that says why.
 
+    Parameters
+    ----------
+    root : Path
+        Folder of a run.
+
     Returns
     -------
     DataFrame
@@ -162,6 +167,10 @@ def _write_rows(rows: list[list[float]]) -> str:
 def read_reliability(text: str) -> np.ndarray:
     """Bins from the ``reliability`` column, shape (n_bins, 3).
 
+    Parameters
+    ----------
+    text : str
+
     Examples
     --------
     >>> read_reliability("3 1 1.5;4 4 3.75").tolist()
@@ -171,12 +180,22 @@ def read_reliability(text: str) -> np.ndarray:
 
 
 def pooled_bins(rows: pd.DataFrame) -> np.ndarray:
-    """Bins of confidence summed over rows: of few windows alone, calibration looks too bad."""
+    """Bins of confidence summed over rows: of few windows alone, calibration looks too bad.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With a ``reliability`` column.
+    """
     return np.sum([read_reliability(text) for text in rows["reliability"]], axis=0)
 
 
 def read_confusion(text: str) -> np.ndarray:
     """Counts from the ``confusion`` column.
+
+    Parameters
+    ----------
+    text : str
 
     Examples
     --------

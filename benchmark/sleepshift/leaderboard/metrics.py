@@ -54,13 +54,25 @@ def merge_confusion(confusion: np.ndarray, source: str, target: str) -> np.ndarr
 
 
 def f1_per_stage(confusion: np.ndarray) -> np.ndarray:
-    """F1 of each stage, shape (n_stages,); NaN where it occurs in neither."""
+    """F1 of each stage, shape (n_stages,); NaN where it occurs in neither.
+
+    Parameters
+    ----------
+    confusion : ndarray, shape (n_stages, n_stages)
+        Rows are the truth.
+    """
     hits = np.diag(confusion)
     return _ratio(2.0 * hits, confusion.sum(axis=0) + confusion.sum(axis=1))
 
 
 def recall_per_stage(confusion: np.ndarray) -> np.ndarray:
-    """Recall (sensitivity) of each stage, shape (n_stages,); NaN where the truth lacks it."""
+    """Recall (sensitivity) of each stage, shape (n_stages,); NaN where the truth lacks it.
+
+    Parameters
+    ----------
+    confusion : ndarray, shape (n_stages, n_stages)
+        Rows are the truth.
+    """
     return _ratio(np.diag(confusion).astype(float), confusion.sum(axis=1))
 
 
@@ -86,6 +98,11 @@ def calibration_error(bins: np.ndarray) -> float:
 
 def metrics(confusion: np.ndarray) -> dict[str, float]:
     """All of `METRICS` for one confusion matrix.
+
+    Parameters
+    ----------
+    confusion : ndarray, shape (n_stages, n_stages)
+        Rows are the truth.
 
     Examples
     --------

@@ -98,6 +98,13 @@ def score_answer(path: Path, truth: Path, scheme: str = "rk6") -> Score:
     Any line ends are understood, empty lines at the end, a byte-order mark, ``3.0`` for 3, and
     -1 in the truth for a window without a label.
 
+    Parameters
+    ----------
+    path, truth : Path
+        A submission, and what is true.
+    scheme : str
+        Stages of both.
+
     Raises
     ------
     AnswerError

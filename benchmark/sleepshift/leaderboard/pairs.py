@@ -65,6 +65,13 @@ def pairs(rows: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.Data
 def smallest_p(n_people: int, n_pairs: int) -> float:
     """The lowest corrected p-value that so few people can give, however large the difference.
 
+    Parameters
+    ----------
+    n_people : int
+        People compared.
+    n_pairs : int
+        Pairs that are corrected for.
+
     Examples
     --------
     >>> smallest_p(8, 10)

@@ -17,6 +17,13 @@ def critical_difference(n_methods: int, n_tasks: int, alpha: float = 0.05) -> fl
     ``q sqrt(k (k + 1) / (6 n))`` with ``q`` the studentised range of k methods and infinite
     degrees of freedom, divided by the square root of 2.
 
+    Parameters
+    ----------
+    n_methods, n_tasks : int
+        How many are ranked, and how often.
+    alpha : float
+        Level of the test.
+
     Examples
     --------
     >>> round(critical_difference(5, 10), 3)

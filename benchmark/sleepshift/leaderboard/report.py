@@ -144,6 +144,11 @@ def _derived(results: Results) -> Iterator[tuple[str, str]]:
 def check_report(folder: Path) -> int:
     """Recompute every figure of a leaderboard from what was measured.
 
+    Parameters
+    ----------
+    folder : Path
+        Of a leaderboard.
+
     Returns
     -------
     int

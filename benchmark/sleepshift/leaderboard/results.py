@@ -101,6 +101,11 @@ class Results:
 def read_results(folder: Path) -> Results:
     """Read what was measured from a leaderboard folder.
 
+    Parameters
+    ----------
+    folder : Path
+        Of a leaderboard.
+
     Raises
     ------
     GridError

@@ -23,7 +23,13 @@ SCORED = "scored"
 
 
 def covers_the_night(scheme: str) -> bool:
-    """Whether a scheme has a place for every stage, so that a hypnogram can be written in it."""
+    """Whether a scheme has a place for every stage, so that a hypnogram can be written in it.
+
+    Parameters
+    ----------
+    scheme : str
+        Name of a stage scheme.
+    """
     return bool((merge_map("aasm5", scheme) >= 0).all()) if scheme != "rk6" else True
 
 

@@ -42,14 +42,26 @@ def bootstrap_interval(
 
 
 def groups(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """Scored rows by task and group of people."""
+    """Scored rows by task and group of people.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of `results_frame`.
+    """
     scored = rows[rows["status"] == "ok"]
     for (task, group), part in scored.groupby(["task", "group"], sort=False):
         yield (str(task), str(group)), part
 
 
 def one_stage(part: pd.DataFrame) -> pd.Series:
-    """Whether each person was scored to have one stage only."""
+    """Whether each person was scored to have one stage only.
+
+    Parameters
+    ----------
+    part : DataFrame
+        Rows of one task and group.
+    """
     return part.groupby("subject", sort=False)["n_stages"].max() < 2
 
 
@@ -59,6 +71,11 @@ def per_person(part: pd.DataFrame) -> pd.DataFrame:
     Of a person scored to have one stage, some figures say little: a perfect prediction has no
     kappa, a single error halves macro F1, and there is no specificity. They are NaN for every
     method alike.
+
+    Parameters
+    ----------
+    part : DataFrame
+        Rows of one task, group and method.
     """
     figures = [*METRICS, "nll", *[c for c in part if c.startswith("f1_")]]
     people = part.groupby("subject", sort=False)[figures].mean()
@@ -70,6 +87,13 @@ def scores(part: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One metric of each person (rows) by each method (columns); NaN where there is none.
 
     People are sorted, so that what is drawn from them does not depend on the order of rows.
+
+    Parameters
+    ----------
+    part : DataFrame
+        Rows of one task and group.
+    metric : str
+        One of `METRICS`.
     """
     each = part.groupby("method", sort=False)
     people = {str(method): per_person(rows)[metric] for method, rows in each}
@@ -78,6 +102,10 @@ def scores(part: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def holm(p: np.ndarray) -> np.ndarray:
     """p-values corrected by Holm's step-down method, for the family they are.
+
+    Parameters
+    ----------
+    p : ndarray, shape (n_tests,)
 
     Examples
     --------

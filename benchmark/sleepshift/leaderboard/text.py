@@ -43,7 +43,13 @@ _READ_AT_A_GLANCE = {
 
 
 def to_markdown(results: Results) -> str:
-    """The leaderboard as Markdown: one section per task and group, and what it leaves out."""
+    """The leaderboard as Markdown: one section per task and group, and what it leaves out.
+
+    Parameters
+    ----------
+    results : Results
+        What was measured.
+    """
     parts = [f"**{_line(note)}**" for note in results.manifest["notes"]]
     for (task, group), part in results.table.groupby(["task", "group"], sort=False):
         facts = results.tasks[str(task)]
@@ -240,7 +246,13 @@ _LATEX |= str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "
 
 
 def to_latex(results: Results) -> str:
-    """The leaderboard as LaTeX ``table`` environments; they need the package booktabs."""
+    """The leaderboard as LaTeX ``table`` environments; they need the package booktabs.
+
+    Parameters
+    ----------
+    results : Results
+        What was measured.
+    """
     parts = []
     for (task, group), part in results.table.groupby(["task", "group"], sort=False):
         facts = results.tasks[str(task)]
