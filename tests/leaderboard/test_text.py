@@ -83,7 +83,7 @@ def test_notes_come_first_and_what_was_left_out_last(old, results, labelled) -> 
     assert "## A task: old (simulated data)" in text
     assert text.endswith(
         "## Left out\n\n- t (old): rp-linear: skipped: no order\n"
-        "- t, recording left out: x.edf: too short\n"
+        "- t: x.edf: recording left out: x.edf: too short\n"
     )
 
 
@@ -103,10 +103,10 @@ def test_what_was_left_out_for_one_reason_is_one_line(old, results, labelled) ->
         "- t (old): sleepkd, rp-linear: skipped: no sequences",
         "- t (new): sleepkd: skipped: no sequences",
         "- t (old, new): takd: skipped: no helper",
-        "- t (old, new): ts-linear: skipped:",
+        "- t (old, new): ts-linear: skipped",
         "- t (old): sleepkd@published: missing",
         "- t (new): pooled: unscored: the labels are not public",
-        "- t, recording left out: x.edf: too short",
+        "- t: x.edf: recording left out: x.edf: too short",
     ]
 
 

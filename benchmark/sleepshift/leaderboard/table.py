@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sleepshift.leaderboard.gains import distilled, recovery
 from sleepshift.leaderboard.metrics import METRICS, calibration_error
 from sleepshift.leaderboard.statistics import bootstrap_interval, groups, one_stage, per_person
 
-__all__ = ["check_grid", "leaderboard"]
+__all__ = ["check_grid", "leaderboard", "left_out"]
 
 
 def check_grid(
@@ -175,3 +175,35 @@ def _below_floor(
     floors = {m: facts for m, facts in methods.items() if facts["floor"] and m in scores}
     fair = [m for m, facts in floors.items() if set(facts["labels"]) <= set(own["labels"])]
     return own["deep"] and any(scores[m] > scores[name] for m in fair or floors)
+
+
+def left_out(
+    frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, str]]:
+    """Cells without a score and recordings that were not used, with the reasons.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of `results_frame`.
+    tasks : mapping
+        Name -> facts with ``skipped_recordings``.
+
+    Yields
+    ------
+    dict of str to str
+        ``task``; ``groups`` and ``what`` (methods, or the recording); ``kind`` ("skipped",
+        "failed", ...) and ``reason``.
+    """
+    absent = frame[frame["status"] != "ok"].drop_duplicates(["task", "group", "method", "status"])
+    for (task, status), part in absent.groupby(["task", "status"], sort=False):
+        kind, _, reason = str(status).partition(": ")
+        methods = part.groupby("group", sort=False)["method"].agg(", ".join)
+        for what, own in methods.groupby(methods.to_numpy(), sort=False):
+            whose = ", ".join(map(str, own.index))
+            found = {"task": str(task), "groups": whose, "what": str(what)}
+            yield found | {"kind": kind, "reason": reason}
+    for name, facts in tasks.items():
+        for bad in facts["skipped_recordings"]:
+            found = {"task": name, "groups": "", "what": bad.get("recording", "recording")}
+            yield found | {"kind": "recording left out", "reason": bad["reason"]}

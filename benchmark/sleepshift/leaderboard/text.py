@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sleepshift.leaderboard.table import left_out
+
 if TYPE_CHECKING:
     from sleepshift.leaderboard.results import Results
 
@@ -61,7 +63,7 @@ def to_markdown(results: Results) -> str:
         parts += _gains(_of(results.gains, task, group), facts["scoring"]["primary"])
         parts += _sleep(_of(results.sleep, task, group), part["method"].tolist())
     parts += _ranks(results.ranks)
-    parts += _left_out(results.rows, results.tasks)
+    parts += _left_out(results)
     return "\n\n".join(parts) + "\n"
 
 
@@ -228,16 +230,12 @@ def _ranks(ranks: pd.DataFrame) -> list[str]:
     return ["## Over tasks", text, _grid(["method", "mean rank"], rows)]
 
 
-def _left_out(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    absent = frame[frame["status"] != "ok"].drop_duplicates(["task", "group", "method", "status"])
+def _left_out(results: Results) -> list[str]:
     lines = []
-    for (task, status), part in absent.groupby(["task", "status"], sort=False):
-        which = part.groupby("group", sort=False)["method"].agg(", ".join)
-        for names, own in which.groupby(which.to_numpy(), sort=False):
-            lines.append(f"- {task} ({', '.join(own.index)}): {names}: {status}")
-    for name, facts in tasks.items():
-        for bad in facts["skipped_recordings"]:
-            lines.append(f"- {name}, recording left out: {bad['reason']}")
+    for found in left_out(results.rows, results.tasks):
+        where = f"{found['task']} ({found['groups']})" if found["groups"] else found["task"]
+        why = ": ".join(filter(None, (found["kind"], found["reason"])))
+        lines.append(f"- {where}: {found['what']}: {why}")
     return ["## Left out", "\n".join(map(_line, lines))] if lines else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,7 @@ from sleepshift.leaderboard.page.group import N_BEST, Group
 from sleepshift.leaderboard.page.overview import overview
 from sleepshift.leaderboard.page.pictures import Picture
 from sleepshift.leaderboard.page.svg import Album, written
+from sleepshift.leaderboard.table import left_out
 from sleepshift.leaderboard.text import FEW_PEOPLE, INTERVALS_OF_FEW, PAIRED_TEST
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def render_page(results: Results) -> Page:
             n_views=sum(len(task["groups"]) for task in tasks),
             part_names=_PART_NAMES,
             ranks=_ranks(results, album, style),
-            left_out=list(_left_out(results)),
+            left_out=list(left_out(results.rows, results.tasks)),
             n_best=N_BEST,
             paired_test=PAIRED_TEST,
             few_people=FEW_PEOPLE,
@@ -187,31 +188,6 @@ def _ranks(results: Results, album: Album, style: Mapping[str, Look]) -> dict[st
         "p": number(ranks.attrs["friedman_p"], 3),
         "n_tasks": int(ranks["n_tasks"].max()),
     }
-
-
-def _left_out(results: Results) -> Iterator[dict[str, str]]:
-    """Cells without a score and recordings that were not used, with the reasons."""
-    rows = results.rows
-    keys = ["task", "group", "method", "status"]
-    absent = rows[rows["status"] != "ok"].drop_duplicates(keys).fillna({"group": ""})
-    for (task, status), part in absent.groupby(["task", "status"], sort=False):
-        kind, _, reason = str(status).partition(": ")
-        yield {
-            "task": str(task),
-            "groups": ", ".join(dict.fromkeys(part["group"].astype(str))),
-            "what": ", ".join(dict.fromkeys(part["method"].astype(str))),
-            "kind": kind,
-            "reason": reason,
-        }
-    for task, facts in results.tasks.items():
-        for bad in facts["skipped_recordings"]:
-            yield {
-                "task": task,
-                "groups": "",
-                "what": str(bad.get("recording", "recording")),
-                "kind": "recording left out",
-                "reason": str(bad["reason"]),
-            }
 
 
 @cache
