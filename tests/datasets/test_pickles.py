@@ -384,6 +384,14 @@ def test_damage_and_claims_end_in_one_line_and_little_memory(tmp_path, content):
     assert peak < 2**24
 
 
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<f8', 'shape': (3,\n", b"{'descr': '''<f8\n", b"((((\n", b"{'a':\\\n"]
+)
+def test_a_header_that_is_no_python_ends_in_one_line(tmp_path, header):
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(24)
+    assert "is damaged" in refusal(tmp_path, content)
+
+
 def test_the_header_of_a_npy_cannot_claim_more_than_is_there(tmp_path):
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 2, 3000), }\n"
     start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header

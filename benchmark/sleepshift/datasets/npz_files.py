@@ -16,13 +16,13 @@ import numpy as np
 
 from sleepshift.errors import DataError, one_line
 
-__all__ = ["MAX_BYTES", "open_arrays"]
+__all__ = ["DAMAGE", "MAX_BYTES", "open_arrays", "read_header"]
 
 #: Largest array that is loaded. A night of 20 channels at 256 Hz in float64 takes 1.5 GB.
 MAX_BYTES = 4 * 2**30
 
-# What the zip, decompression and .npy readers raise on bytes that are not what they should be.
-_DAMAGE = (
+#: What the zip, decompression and .npy readers raise on bytes that are not what they should be.
+DAMAGE = (
     OSError,
     EOFError,
     ValueError,
@@ -80,7 +80,7 @@ def open_arrays(
                 )
             names = [name for name in (*required, *optional) if f"{name}.npy" in there]
             return {name: _load(archive, name, path) for name in names}
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = one_line(error, 200)
         raise DataError(
             f"{path.name} is no readable .npz ({reason}); write it again with numpy.savez, "
@@ -90,7 +90,7 @@ def open_arrays(
 
 def _load(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
-        shape, dtype = _declared(member)
+        shape, _, dtype = read_header(member)
     if dtype.hasobject:
         raise DataError(
             f"{path.name}: {name} is a pickle, which could run code, so it is not loaded; "
@@ -109,13 +109,22 @@ def _load(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
     return array
 
 
-def _declared(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype that the header of a ``.npy`` states."""
-    version = np.lib.format.read_magic(member)
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and dtype that the header of a ``.npy`` states.
+
+    Parameters
+    ----------
+    stream : binary file
+        At the start of the ``.npy``; its numbers come next.
+
+    Raises
+    ------
+    ValueError, and whatever else is in `DAMAGE`
+        If there is no such header, or a version of it that can hold more than numbers.
+    """
+    version = np.lib.format.read_magic(stream)
     if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-    else:
-        raise ValueError(f".npy version {version} holds no plain numbers")
-    return shape, dtype
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise ValueError(f".npy version {version} holds no plain numbers")

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from sleepshift.datasets.npz_files import DAMAGE, read_header
 from sleepshift.errors import DataError, one_line
 
 __all__ = ["MAX_BYTES", "load_array"]
@@ -56,19 +57,7 @@ _LENGTH_BYTES = {
 _PLAIN = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 
 # What unpickling, the header of a .npy and the building of the array raise on damaged bytes.
-_DAMAGE = (
-    pickle.UnpicklingError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    SyntaxError,
-    MemoryError,
-)
+_DAMAGE = (pickle.UnpicklingError, MemoryError, *DAMAGE)
 
 
 class _Refused(Exception):
@@ -132,13 +121,7 @@ def load_array(path: Path) -> np.ndarray:
 
 def _from_npy(data: bytes) -> np.ndarray:
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise _Refused(f".npy version {version} holds no plain numbers")
+    shape, fortran, dtype = read_header(stream)
     if dtype.hasobject:
         raise _Refused("its array holds Python objects, which could run code")
     order = "F" if fortran else "C"

@@ -71,8 +71,9 @@ def _absent_cells(frame: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -
         [(task, fold) for task in frame["task"].unique() for fold in tasks[task]["folds"]],
         columns=["task", "fold"],
     )
-    of_task = (tried[["task", column]].drop_duplicates() for column in ("method", "seed"))
-    whole = folds.merge(next(of_task), on="task").merge(next(of_task), on="task")
+    whole = folds
+    for column in ("method", "seed"):
+        whole = whole.merge(tried[["task", column]].drop_duplicates(), on="task")
     done = frame["status"].str.startswith(("ok", "skipped", "unscored"))
     there = frame.loc[done, keys].drop_duplicates()
     found = whole.merge(there, on=keys, how="left", indicator=True)

@@ -79,7 +79,7 @@ def leaderboard(group: Group) -> Table:
 def _labels(row: Mapping[Any, Any]) -> str:
     """Whose labels, and of how many target people."""
     if "target" not in row["labels"].split():
-        return row["labels"] or "none"
+        return row["labels"]
     return f"{row['labels'].replace(' ', ' + ')} ({int(row['n_labeled'])})"
 
 
@@ -115,6 +115,12 @@ def pairs(group: Group) -> dict[str, Any] | None:
     }
 
 
+def _ranked(group: Group, rows: list[Row]) -> list[Row]:
+    """Rows in the order of the leaderboard."""
+    place = {method: k for k, method in enumerate(group.table["method"])}
+    return sorted(rows, key=lambda row: place[row.method])
+
+
 def sleep(group: Group) -> Table | None:
     """Bias and limits of agreement of every method and statistic."""
     own = group.own(group.results.sleep)
@@ -141,9 +147,7 @@ def sleep(group: Group) -> Table | None:
             *(count(row[f"n_{of}"]) for of in ("people", "nights")),
         ]
         rows.append(Row(row["method"], cells, chosen_by={"statistic": name}))
-    place = {method: k for k, method in enumerate(group.table["method"])}
-    rows.sort(key=lambda row: place[row.method])
-    return Table("Sleep statistics, predicted against scored", columns, rows)
+    return Table("Sleep statistics, predicted against scored", columns, _ranked(group, rows))
 
 
 def gaps(group: Group) -> Table | None:
@@ -171,9 +175,7 @@ def gaps(group: Group) -> Table | None:
         )
         for row in own.to_dict("records")
     ]
-    place = {method: k for k, method in enumerate(group.table["method"])}
-    rows.sort(key=lambda row: place[row.method])
-    return Table(f"Transfer gap in {metric}", columns, rows)
+    return Table(f"Transfer gap in {metric}", columns, _ranked(group, rows))
 
 
 def gains(group: Group) -> Table | None:
