@@ -19,6 +19,7 @@ from sleepshift.atomic import (
     write_json,
     write_text,
 )
+from sleepshift.errors import DamageWarning
 
 
 def fill_and_fail(path):
@@ -189,7 +190,8 @@ def test_a_damaged_folder_is_moved_out_of_the_way_and_kept(tmp_path, damage):
     path = tmp_path / "cell"
     for n in range(2):
         damage(sealed(path))
-        assert not whole(path)
+        with pytest.warns(DamageWarning, match=f"set aside as .damaged-cell-{n}"):
+            assert not whole(path)
         assert not path.exists()
         assert (tmp_path / f".damaged-cell-{n}").is_dir()
         assert not whole(path)

@@ -76,7 +76,7 @@ def test_the_final_phase_from_files_to_score(sleepshift, beetl, tasks, tmp_path)
     arguments = ("--methods", methods, "--data", folder, "--out", runs)
     code, text, _ = sleepshift("run", task, *arguments)
     assert code == 0
-    assert "skipped rp-linear: the windows have lost their order in the night" in text
+    assert "skipped, the windows have lost their order in the night: rp-linear" in text
     rows = json.loads((runs / "grid.json").read_text())
 
     code, text, _ = sleepshift("submit", task, "features-logreg", "--out", out, *common)

@@ -9,9 +9,12 @@ import os
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sleepshift.errors import DamageWarning
 
 __all__ = ["new_folder", "read_json", "seal", "whole", "write_bytes", "write_json", "write_text"]
 
@@ -116,7 +119,12 @@ def whole(folder: Path) -> bool:
     n = 0
     while (aside := folder.with_name(f".damaged-{folder.name}-{n}")).exists():
         n += 1
-    folder.rename(aside)
+    # Somebody else may have set it aside just now, or nobody may write here.
+    with contextlib.suppress(OSError):
+        folder.rename(aside)
+        warnings.warn(
+            f"{folder} was damaged: set aside as {aside.name}", DamageWarning, stacklevel=2
+        )
     return False
 
 

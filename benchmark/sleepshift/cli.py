@@ -14,23 +14,16 @@ from rich.markup import escape
 from sleepshift.cli_options import (
     DataOption,
     DataSeedOption,
-    DeviceOption,
-    SettingsOption,
+    OutOption,
     SkipOption,
     TaskArgument,
-    parse_settings,
     prepare_windows,
+    split_names,
 )
+from sleepshift.cli_run import run
 from sleepshift.cli_submit import score, submit, validate
-from sleepshift.display import (
-    catalogue,
-    console,
-    console_error,
-    print_leaderboard,
-    running,
-    table,
-)
-from sleepshift.errors import GridError, SleepShiftError, one_line
+from sleepshift.display import catalogue, console, console_error, print_results, table
+from sleepshift.errors import DamageWarning, SleepShiftError, one_line
 
 app = typer.Typer(
     add_completion=False,
@@ -39,90 +32,7 @@ app = typer.Typer(
     help="A transfer-learning benchmark for sleep staging.",
 )
 
-OutOption = Annotated[Path, typer.Option("--out", help="Folder of windows, artifacts and cells.")]
-TasksArgument = Annotated[list[str], typer.Argument(help="Task files, or names of known tasks.")]
-
-
-@app.command()
-def run(
-    tasks: TasksArgument,
-    methods: Annotated[str | None, typer.Option(help="Comma-separated; all by default.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of model seeds.")] = 1,
-    data_seed: DataSeedOption = 0,
-    folds: Annotated[str | None, typer.Option(help="Comma-separated names or positions.")] = None,
-    data: DataOption = None,
-    out: OutOption = Path("runs"),
-    device: DeviceOption = "auto",
-    settings: SettingsOption = None,
-    skip_bad: SkipOption = False,
-) -> None:
-    """Score methods on tasks: what is missing is computed, what is stored is kept."""
-    from sleepshift.protocol import load_task
-
-    asked = [load_task(name) for name in tasks]
-    if len({task.name for task in asked}) < len(asked):
-        raise SleepShiftError("two of the tasks have the same name; rename one file")
-    overrides = parse_settings(settings or [])
-    from sleepshift.methods import get_methods
-
-    recipes = get_methods(_names(methods))
-    with console.status("loading libraries"):
-        from sleepshift import runner
-        from sleepshift.estimators.training import check_device
-        from sleepshift.windows import read_manifest
-    check_device(device)
-    runner.check_overrides(asked, recipes, overrides)
-    prepared, manifests = [], {}
-    for task in asked:
-        store = prepare_windows(task, data, out, skip_bad)
-        prepared.append(
-            runner.TaskData.open(task, store, data_seed=data_seed, allow_missing=skip_bad)
-        )
-        manifests[task.name] = read_manifest(store)
-    plan = runner.plan(
-        prepared,
-        recipes,
-        seeds=range(seeds),
-        folds=_names(folds),
-        data_seed=data_seed,
-        device=device,
-        overrides=overrides,
-    )
-    command = " ".join(["sleepshift", *sys.argv[1:]])
-    runner.record_grid(out, plan, prepared, manifests, recipes, command)
-    with running(len(plan.cells)) as report:
-        outcome = runner.execute(plan, runner.ArtifactStore(out), report=report)
-    console.print(
-        f"{len(plan.grid)} grid cells: {len(outcome.scored)} jobs scored, {outcome.kept} kept, "
-        f"{len(outcome.fitted)} shared models fitted, {len(outcome.failed)} failed"
-    )
-    for cell in dict.fromkeys((c.method, c.skipped) for c in plan.grid if c.skipped):
-        console.print(escape(f"skipped {cell[0]}: {cell[1]}"))
-    for key, reason in outcome.failed.items():
-        where = f"(traceback: {out}/failures/{key}.json)"
-        console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
-    from sleepshift.leaderboard.report import collect
-
-    try:
-        _show(collect(out, tasks=list(manifests), partial=True, mixed=True))
-        console.print(f"tables, pictures and a page: sleepshift report {out}")
-    except GridError as error:  # nothing was scored, and why has been said
-        console.print(escape(str(error)), style="yellow")
-    if outcome.failed:
-        raise typer.Exit(1)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def _show(results: Any) -> None:
-    print_leaderboard(results.table, results.tasks)
-    unscored = results.rows[results.rows["status"].str.startswith("unscored")]
-    for task, status in unscored[["task", "status"]].drop_duplicates().itertuples(index=False):
-        console.print(escape(f"{task}: {status}"), soft_wrap=True)
-    for note in results.manifest["notes"]:
-        console.print(escape(note), style="yellow")
+app.command()(run)
 
 
 @app.command()
@@ -143,7 +53,7 @@ def report(
         console.print(f"{runs}: {check_report(runs)} rows, every figure follows from them")
         return
     out = out or runs / "leaderboard"
-    _show(write_report(runs, out, tasks=_names(tasks), partial=partial, mixed=mixed))
+    print_results(write_report(runs, out, tasks=split_names(tasks), partial=partial, mixed=mixed))
     console.print(f"page: {out / 'index.html'}", soft_wrap=True)
 
 
@@ -274,6 +184,11 @@ app.command()(validate)
 app.command()(score)
 
 
+def _say_warning(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A warning in one line, without the line of code it came from."""
+    console_error.print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line; errors a user can mend end in one line and exit code 2."""
     # Idle threads that spin starve whoever else computes on the machine, and then themselves:
@@ -282,6 +197,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Braindecode warns of MNE's plans at every import; that is no news for a user.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("always", category=DamageWarning)
+    warnings.showwarning = _say_warning
     try:
         app()
     except (SleepShiftError, OSError) as error:

@@ -9,20 +9,27 @@ from typing import Annotated, Any
 import typer
 
 from sleepshift.display import packing
-from sleepshift.errors import SleepShiftError
+from sleepshift.errors import SleepShiftError, storage
 
 __all__ = [
     "DataOption",
     "DataSeedOption",
     "DeviceOption",
+    "OutOption",
+    "SchedulerOption",
     "SettingsOption",
     "SkipOption",
     "TaskArgument",
+    "ThreadsOption",
+    "TimeoutOption",
+    "WorkersOption",
     "parse_settings",
     "prepare_windows",
+    "split_names",
 ]
 
 TaskArgument = Annotated[str, typer.Argument(help="Task file, or the name of a known task.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of windows, artifacts and cells.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recordings.")]
 DataSeedOption = Annotated[int, typer.Option(min=0, help="Seed of every draw of people.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -32,11 +39,23 @@ SettingsOption = Annotated[
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave bad recordings out, and list them.")
 ]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes of a Dask cluster on this machine.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="Address of a running Dask scheduler, whose workers are used.")
+]
+ThreadsOption = Annotated[
+    int, typer.Option(min=1, help="Compute threads of a job; another number rounds differently.")
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option(min=0.001, help="Seconds after which a job has failed.")
+]
 
 
 def prepare_windows(task: Any, data: Path | None, out: Path, skip_bad: bool) -> Path:
     """Pack a task's windows under a progress bar, unless they are there; the store's folder."""
-    with packing(task.name) as advance:
+    with storage(out), packing(task.name) as advance:
         return task.prepare(out / "windows", data=data, skip_bad=skip_bad, advance=advance)
 
 
@@ -63,3 +82,14 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             parsed[name] = value
     return parsed
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Names separated by commas.
+
+    Examples
+    --------
+    >>> split_names("majority, source-only")
+    ['majority', 'source-only']
+    """
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -15,6 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sleepshift.leaderboard.results import Results
     from sleepshift.runner.execute import Report
     from sleepshift.windows.store import Advance
 
@@ -24,6 +25,7 @@ __all__ = [
     "console_error",
     "packing",
     "print_leaderboard",
+    "print_results",
     "running",
     "table",
 ]
@@ -88,9 +90,11 @@ def running(n_jobs: int) -> Iterator[Report]:
             bars.update(passes, visible=False)
             if event == "failed":
                 console.print(f"[red]failed[/red] {escape(name)}")
-            if event == "start":
+            elif event == "note":
+                console.print(escape(name), style="yellow")
+            elif event == "start":
                 bars.update(jobs, note=name)
-            elif event == "cell":
+            elif event == "done":
                 cells += 1
                 bars.update(jobs, completed=cells, note=name)
 
@@ -132,6 +136,16 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
             console.print("* below a feature floor that learned from no more labels")
         if "bound:" in flags:
             console.print("^ an upper bound: the teacher on its own view")
+
+
+def print_results(results: Results) -> None:
+    """Print a run's tables, and what is to be known of them."""
+    print_leaderboard(results.table, results.tasks)
+    unscored = results.rows[results.rows["status"].str.startswith("unscored")]
+    for task, status in unscored[["task", "status"]].drop_duplicates().itertuples(index=False):
+        console.print(escape(f"{task}: {status}"), soft_wrap=True)
+    for note in results.manifest["notes"]:
+        console.print(escape(note), style="yellow")
 
 
 def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Table:

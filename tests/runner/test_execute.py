@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score
 
 from sleepshift import runner
-from sleepshift.errors import TaskError
+from sleepshift.errors import DamageWarning, TaskError
 from sleepshift.estimators import SleepStager
 from sleepshift.leaderboard.frame import read_confusion, results_frame
 from sleepshift.methods import get_methods
@@ -111,7 +111,9 @@ def test_damage_is_set_aside_and_mended(grid) -> None:
     no_manifest, bad_people = plan.cells
     (grid.out / "cells" / no_manifest / "manifest.json").unlink()
     (grid.out / "cells" / bad_people / "people.json").write_text("[]")
-    outcome = grid.run(["source-only", "finetune-head"], folds=["one"])
+    with pytest.warns(DamageWarning) as caught:
+        outcome = grid.run(["source-only", "finetune-head"], folds=["one"])
+    assert len(caught) == 3
     assert (len(outcome.fitted), len(outcome.scored)) == (1, 2)
     assert weights.read_bytes() == content
     times = ["fit_seconds", "predict_seconds"]

@@ -24,7 +24,7 @@ from sleepshift.estimators import (
 from sleepshift.estimators.objectives import AttentionTransfer, FeatureMatching, SoftLabels
 from sleepshift.estimators.routing import route
 from sleepshift.protocol.fold import Fold
-from sleepshift.runner.keys import NOT_IN_KEYS, describe, fit_key, target_roles
+from sleepshift.runner.keys import NOT_IN_KEYS, Keyed, describe, target_roles
 from sleepshift.windows import Windows
 
 OTHER = {
@@ -144,10 +144,10 @@ def test_unlabelled_windows_are_in_a_distillers_key(fold: Fold) -> None:
     other = Fold("f", fold.source, None, _windows(["x"], 7).without_labels(), fold.test)
     distiller = Distiller(SleepStager(), SleepStager(), unlabeled=True)
     assert set(route(distiller, **target_roles(fold))) == {"X_target_unlabeled"}
-    assert fit_key(distiller, fold) != fit_key(distiller, other)
+    assert Keyed(distiller).key(fold) != Keyed(distiller).key(other)
     online = OnlineDistiller(SleepStager(), SleepStager())
     assert route(online, **target_roles(fold)) == {}
-    assert fit_key(online, fold) == fit_key(online, other)
+    assert Keyed(online).key(fold) == Keyed(online).key(other)
 
 
 def test_a_parameter_without_a_stable_form_is_refused() -> None:
@@ -169,18 +169,18 @@ def test_a_pipeline_is_given_what_its_steps_ask_for(fold: Fold) -> None:
     pipeline = make_pipeline(FunctionTransformer(), FineTuner(SleepStager()))
     assert set(route(pipeline, **target_roles(fold))) == set(target_roles(fold))
     other = Fold("f", fold.source, _windows(["x"], 7), None, fold.test)
-    assert fit_key(pipeline, fold) != fit_key(pipeline, other)
+    assert Keyed(pipeline).key(fold) != Keyed(pipeline).key(other)
 
 
 def test_a_source_model_has_one_key_for_all_target_groups(fold: Fold) -> None:
     other = Fold("g", fold.source, _windows(["x"], 7), None, _windows(["y"], 8).without_labels())
-    assert fit_key(SleepStager(), fold) == fit_key(SleepStager(), other)
-    assert fit_key(FineTuner(SleepStager()), fold) != fit_key(FineTuner(SleepStager()), other)
+    assert Keyed(SleepStager()).key(fold) == Keyed(SleepStager()).key(other)
+    assert Keyed(FineTuner(SleepStager())).key(fold) != Keyed(FineTuner(SleepStager())).key(other)
 
 
 def test_keys_depend_on_signals_and_on_labels(fold: Fold) -> None:
-    key = fit_key(SleepStager(), fold)
+    key = Keyed(SleepStager()).key(fold)
     flipped = fold.source.with_labels((fold.source.y + 1) % 5)
-    assert fit_key(SleepStager(), Fold("f", flipped, None, None, fold.test)) != key
+    assert Keyed(SleepStager()).key(Fold("f", flipped, None, None, fold.test)) != key
     fewer = fold.source[1:]
-    assert fit_key(SleepStager(), Fold("f", fewer, None, None, fold.test)) != key
+    assert Keyed(SleepStager()).key(Fold("f", fewer, None, None, fold.test)) != key

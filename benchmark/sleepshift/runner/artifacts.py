@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.base import clone
 
 from sleepshift.atomic import new_folder, read_json, seal, whole, write_json
+from sleepshift.errors import storage
 
 __all__ = ["ArtifactStore"]
 
@@ -44,15 +45,15 @@ class ArtifactStore:
     def save_artifact(self, key: str, estimator: Any, facts: dict[str, Any]) -> None:
         """Store a fitted estimator that has ``fitted_state``."""
         import torch
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         module, state = estimator.fitted_state()
         # Copies, since networks share tensors under two names and channels-last memory strides
         # them; safetensors takes neither.
         state_dict = module.state_dict()
         weights = {k: v.clone(memory_format=torch.contiguous_format) for k, v in state_dict.items()}
-        with new_folder(self.root / "artifacts" / key) as folder:
-            save_file(weights, folder / "weights.safetensors")
+        with storage(self.root), new_folder(self.root / "artifacts" / key) as folder:
+            (folder / "weights.safetensors").write_bytes(save(weights))
             write_json(folder / "facts.json", state)
             seal(folder, facts)
         self._forget_failure(key)
@@ -85,7 +86,7 @@ class ArtifactStore:
         facts: dict[str, Any],
     ) -> None:
         """Store a cell's predictions and its counts per person."""
-        with new_folder(self.root / "cells" / key) as folder:
+        with storage(self.root), new_folder(self.root / "cells" / key) as folder:
             np.savez_compressed(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
             write_json(folder / "people.json", people)
             seal(folder, facts)
@@ -111,16 +112,18 @@ class ArtifactStore:
 
     # ------------------------------------------------------------------ failures
 
-    def save_failure(self, key: str, reason: str, traceback: str) -> None:
+    def save_failure(self, key: str, reason: str, traceback: str, *, run: str = "") -> None:
         """Record why a job failed; the next run tries it again."""
-        write_json(
-            self.root / "failures" / f"{key}.json", {"reason": reason, "traceback": traceback}
-        )
+        record = {"reason": reason, "traceback": traceback, "run": run}
+        with storage(self.root):
+            write_json(self.root / "failures" / f"{key}.json", record)
 
     def _forget_failure(self, key: str) -> None:
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
-    def failure(self, key: str) -> str | None:
-        """Why a job failed when it was last tried."""
+    def failure(self, key: str, *, run: str | None = None) -> str | None:
+        """Why a job failed when it was last tried; with `run`, only if it was in that run."""
         record = read_json(self.root / "failures" / f"{key}.json")
-        return record["reason"] if isinstance(record, dict) else None
+        if not isinstance(record, dict) or (run is not None and record.get("run") != run):
+            return None
+        return str(record["reason"])

@@ -1,22 +1,23 @@
-"""Execute a plan: what is missing, in order, in this process."""
+"""Execute a plan: what is missing, in order, in this process or on Dask's workers."""
 
 from __future__ import annotations
 
-import ctypes
-import logging
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from sleepshift.errors import StorageError
 from sleepshift.runner.artifacts import ArtifactStore
-from sleepshift.runner.jobs import run_cell, run_fit
-from sleepshift.runner.plan import CellJob, FitJob, Plan
+from sleepshift.runner.plan import Plan
+from sleepshift.runner.work import Done, Options, Workbench
 
-__all__ = ["Outcome", "execute"]
+if TYPE_CHECKING:
+    from distributed import Client
 
-#: Called as ``report(event, name)``: "start" of any job, "failed" job, "cell" done with.
+__all__ = ["Outcome", "execute", "missing"]
+
+#: Called as ``report(event, text)``: "start" of a job, "done" with a cell, "failed" job,
+#: "note" for the user; the text is the job's name, or what the note says.
 Report = Callable[[str, str], None]
 
 
@@ -27,7 +28,7 @@ class Outcome:
     Parameters
     ----------
     fitted, scored : list of str
-        Names of the jobs that were run, in order.
+        Names of the jobs that were run, in the order they ended.
     kept : int
         Cells that were there already.
     failed : dict of str to str
@@ -40,7 +41,43 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def execute(plan: Plan, store: ArtifactStore, *, report: Report | None = None) -> Outcome:
+def missing(plan: Plan, store: ArtifactStore) -> dict[str, list[str]]:
+    """Jobs of a plan that are not stored, in an order that can be kept.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : ArtifactStore
+
+    Returns
+    -------
+    dict of str to list of str
+        Key of each job -> keys of those among them that come before it.
+    """
+    found: dict[str, list[str]] = {}
+
+    def add(key: str) -> None:
+        if key not in found and not (key in plan.fits and store.has_artifact(key)):
+            after = plan.job(key).after
+            for before in after:
+                add(before)
+            found[key] = [before for before in after if before in found]
+
+    for key in plan.cells:
+        if not store.has_cell(key):
+            add(key)
+    return found
+
+
+def execute(
+    plan: Plan,
+    store: ArtifactStore,
+    *,
+    todo: dict[str, list[str]] | None = None,
+    client: Client | None = None,
+    options: Options | None = None,
+    report: Report | None = None,
+) -> Outcome:
     """Run the jobs of a plan that are not stored yet.
 
     A failing job is recorded with its traceback; cells that need it say which
@@ -50,97 +87,73 @@ def execute(plan: Plan, store: ArtifactStore, *, report: Report | None = None) -
     ----------
     plan : Plan
     store : ArtifactStore
+    todo : dict or None
+        What `missing` gave, where that has been asked already.
+    client : dask.distributed.Client or None
+        Whose workers do the jobs; the plan was made by a `Request` then, and they see the
+        store's folder by the same path. None does them here, one after the other.
+    options : Options or None
     report : callable or None
         Told of every job, for progress bars.
 
     Returns
     -------
     Outcome
+
+    Raises
+    ------
+    StorageError
+        If nothing more can be stored; what is finished is kept.
+    ClusterError
+        If the scheduler is lost.
     """
-    tune_allocator()
+    options, say = options or Options(), report or (lambda event, text: None)
+    todo = missing(plan, store) if todo is None else todo
     outcome = Outcome()
-    say = report or (lambda event, name: None)
-    with _quiet():
-        for key, job in plan.cells.items():
-            if store.has_cell(key):
-                outcome.kept += 1
-                say("cell", job.name)
-                continue
-            wanted = [job.artifact] if job.artifact else list(job.needs.values())
-            broken = [need for need in wanted if not _ensure(need, plan, store, outcome, say)]
-            if broken:
-                reason = f"prerequisite {plan.fits[broken[0]].name} failed: "
-                _fail(key, reason + outcome.failed[broken[0]], "", store, outcome)
-                say("failed", job.name)
-            elif _attempt(job, plan, store, outcome, say):
-                outcome.scored.append(job.name)
-            say("cell", job.name)
+    for key, cell in plan.cells.items():
+        if key not in todo:
+            outcome.kept += 1
+            say("done", cell.name)
+    if not todo:
+        return outcome
+    done = _here(plan, store, todo, options, say)
+    if client is not None:
+        from sleepshift.runner.cluster import on_workers
+
+        done = on_workers(client, plan, store.root, todo, options)
+    _follow(plan, done, outcome, say)
     return outcome
 
 
-def _ensure(key: str, plan: Plan, store: ArtifactStore, outcome: Outcome, say: Report) -> bool:
-    """Have an artifact and all it needs; False if it could not be fitted in this run."""
-    if key in outcome.failed:
-        return False
-    if store.has_artifact(key):
-        return True
-    job = plan.fits[key]
-    for need in job.needs.values():
-        if not _ensure(need, plan, store, outcome, say):
-            outcome.failed[key] = f"prerequisite {plan.fits[need].name}: {outcome.failed[need]}"
-            return False
-    if _attempt(job, plan, store, outcome, say):
-        outcome.fitted.append(job.name)
-        return True
-    return False
+def _here(
+    plan: Plan, store: ArtifactStore, todo: dict[str, list[str]], options: Options, say: Report
+) -> Iterator[Done]:
+    bench = Workbench(plan, store, options)
+    before: dict[str, Done] = {}
+    for key, after in todo.items():
+        say("start", plan.job(key).name)
+        before[key] = bench.do(key, [before[other] for other in after])
+        yield before[key]
 
 
-def _attempt(
-    job: FitJob | CellJob, plan: Plan, store: ArtifactStore, outcome: Outcome, say: Report
-) -> bool:
-    say("start", job.name)
-    try:
-        if isinstance(job, FitJob):
-            run_fit(job, plan, store)
-        else:
-            run_cell(job, plan, store)
-    # A method may fail in any way; the grid goes on and the table says so.
-    except Exception as error:  # noqa: BLE001
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-        _fail(job.key, reason, traceback.format_exc(), store, outcome)
-        say("failed", job.name)
-        return False
-    return True
-
-
-def _fail(key: str, reason: str, trace: str, store: ArtifactStore, outcome: Outcome) -> None:
-    outcome.failed[key] = reason
-    store.save_failure(key, reason, trace)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Warnings of libraries about their own internals would drown the progress bars."""
-    with warnings.catch_warnings():
-        for category in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
-            warnings.simplefilter("ignore", category)
-        # Whoever runs this method has been told so in its summary.
-        warnings.filterwarnings("ignore", message="raw_feature_kl")
-        logging.getLogger("braindecode").setLevel(logging.ERROR)
-        yield
-
-
-def tune_allocator() -> bool:
-    """Keep large buffers in the process between training steps, where libc is glibc.
-
-    Otherwise every step gives them back to the kernel and takes page faults to get them
-    again, which costs 1.25 to 1.5 times the training time on a CPU. Returns whether it
-    took effect.
-    """
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(m_mmap_threshold, 2**30) and mallopt(m_trim_threshold, 2**31 - 1))
+def _follow(plan: Plan, finished: Iterable[Done], outcome: Outcome, say: Report) -> None:
+    """Count jobs as they end."""
+    heard: set[str] = set()
+    for done in finished:
+        for note in done.notes:
+            if note not in heard:
+                say("note", note)
+            heard.add(note)
+        if done.status == "stopped":
+            raise StorageError(done.reason)
+        if done.status == "failed":
+            outcome.failed[done.key] = done.reason
+            say("failed", done.name)
+        elif done.status == "fitted":
+            outcome.fitted.append(done.name)
+        elif done.status == "scored":
+            outcome.scored.append(done.name)
+        elif done.key in plan.cells:
+            outcome.kept += 1
+        if done.key in plan.cells:
+            say("done", done.name)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sleepshift.atomic import read_json, write_json
@@ -15,6 +16,8 @@ from sleepshift.methods import Method
 from sleepshift.runner.plan import Plan, TaskData
 
 __all__ = ["read_grid", "record_grid"]
+
+_LOCK_SECONDS = 60
 
 
 class _Scoring(BaseModel):
@@ -68,6 +71,7 @@ class _CellFacts(BaseModel):
     #: A digest: as a folder's name it must lead nowhere else.
     key: str | None = Field(pattern=r"^[0-9a-f]{20}$")
     skipped: str | None
+    artifacts: list[str] = []
 
 
 class _Record(BaseModel):
@@ -97,8 +101,32 @@ def record_grid(
     methods : sequence of Method
     command : str
         What the user typed; kept with the tasks it asked for.
+
+    Raises
+    ------
+    GridError
+        If another run does not let go of the record.
     """
-    grid = read_grid(root, missing_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / "grid.lock", timeout=_LOCK_SECONDS):
+            grid = read_grid(root, missing_ok=True)
+            _merge(grid, plan, tasks, manifests, methods, command)
+            write_json(root / "grid.json", grid)
+    except Timeout:
+        raise GridError(
+            f"another run has held {root}/grid.lock for {_LOCK_SECONDS} s; is it stuck?"
+        ) from None
+
+
+def _merge(
+    grid: dict[str, Any],
+    plan: Plan,
+    tasks: list[TaskData],
+    manifests: dict[str, dict[str, Any]],
+    methods: Sequence[Method],
+    command: str,
+) -> None:
     cells = {_identity(cell): cell for cell in grid["cells"]}
     for planned in plan.grid:
         cells[_identity(asdict(planned))] = asdict(planned)
@@ -131,7 +159,6 @@ def record_grid(
         facts = ("family", "learns_from", "labels", "unlabeled", "deep", "floor", "privileged")
         grid["methods"][method.name] = {name: getattr(method, name) for name in facts}
     grid["cells"] = list(cells.values())
-    write_json(root / "grid.json", grid)
 
 
 def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from sleepshift.estimators.routing import route
 from sleepshift.protocol.fold import Fold
 from sleepshift.windows.windows import Windows
 
-__all__ = ["describe", "fit_key", "target_roles"]
+__all__ = ["Keyed", "describe", "target_roles"]
 
 #: Parameters that change how fast or how loudly something is fitted, not what comes out.
 NOT_IN_KEYS = frozenset({"device", "verbose", "n_jobs", "memory", "cache", "copy", "copy_X"})
+
+#: Target windows and labels, by MOABB's routing names.
+ROLES = ("X_target_labeled", "y_target_labeled", "X_target_unlabeled")
 
 
 def describe(value: Any) -> Any:
@@ -47,32 +51,60 @@ def describe(value: Any) -> Any:
 
 
 def target_roles(fold: Fold) -> dict[str, Any]:
-    """What a fold has of its target, by MOABB's routing names."""
+    """What a fold has of its target, by `ROLES`."""
     labeled = fold.target_labeled
-    return {
-        "X_target_labeled": labeled,
-        "y_target_labeled": None if labeled is None else labeled.y,
-        "X_target_unlabeled": fold.target_unlabeled,
-    }
+    there = (labeled, None if labeled is None else labeled.y, fold.target_unlabeled)
+    return dict(zip(ROLES, there, strict=True))
 
 
-def fit_key(estimator: Any, fold: Fold, needs: Mapping[str, str] | None = None) -> str:
-    """Key of an estimator fitted on a fold.
-
-    It does not depend on roles that the estimator does not ask for: a source model is one
-    artifact however many target groups there are.
+class Keyed:
+    """An estimator whose keys are asked for again and again.
 
     Parameters
     ----------
     estimator : estimator
-        Its parameters, nested ones included.
-    fold : Fold
-        The windows that its `fit` asks for.
-    needs : mapping or None
-        Keys of its prerequisites, which may have seen more of the fold than it asks for.
+        Its parameters, nested ones included, are in its keys.
+
+    Examples
+    --------
+    >>> from sleepshift.estimators import FineTuner, SleepStager
+    >>> list(Keyed(FineTuner(SleepStager())).prerequisites)
+    ['base']
     """
-    data = {"source": fold.source.fingerprint}
-    for name, value in route(estimator, **target_roles(fold)).items():
-        if isinstance(value, Windows):
-            data[name] = value.fingerprint
-    return digest([__version__, describe(estimator), data, dict(needs or {})])
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    @cached_property
+    def description(self) -> str:
+        """Hash of what it is."""
+        return digest([__version__, describe(self.estimator)])
+
+    @cached_property
+    def prerequisites(self) -> dict[str, Keyed]:
+        """What it builds on, by parameter."""
+        bases: dict[str, Any] = getattr(self.estimator, "prerequisites", dict)()
+        return {parameter: Keyed(base) for parameter, base in bases.items()}
+
+    @cached_property
+    def _asks_for(self) -> set[str]:
+        return set(route(self.estimator, **dict.fromkeys(ROLES, True)))
+
+    def key(self, fold: Fold, needs: Mapping[str, str] | None = None) -> str:
+        """Key of the estimator fitted on a fold.
+
+        It does not depend on roles that the estimator does not ask for: a source model is
+        one artifact however many target groups there are.
+
+        Parameters
+        ----------
+        fold : Fold
+            The windows that its `fit` asks for.
+        needs : mapping or None
+            Keys of its prerequisites, which may have seen more of the fold than it asks for.
+        """
+        data = {"source": fold.source.fingerprint}
+        for name, value in target_roles(fold).items():
+            if isinstance(value, Windows) and name in self._asks_for:
+                data[name] = value.fingerprint
+        return digest([self.description, data, dict(needs or {})])

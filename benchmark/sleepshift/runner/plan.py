@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sleepshift.estimators.objectives import Objective
 from sleepshift.methods import Method, Settings
 from sleepshift.protocol.fold import Fold
 from sleepshift.protocol.task import Task, TrainingSection
-from sleepshift.runner.keys import describe, fit_key
+from sleepshift.runner.keys import Keyed, describe
 from sleepshift.windows import Windows, open_store
 
 __all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "check_overrides", "plan"]
@@ -47,27 +47,33 @@ class TaskData:
 
 @dataclass(frozen=True)
 class FitJob:
-    """Fit an artifact that several cells share."""
+    """Fit an artifact that several cells share; `needs` are keys of artifacts by parameter."""
 
     key: str
     name: str
+    task: str
     estimator: Any
     fold: Fold
     needs: dict[str, str]
+
+    @property
+    def after(self) -> list[str]:
+        """Keys of the jobs that come before this one."""
+        return list(self.needs.values())
 
 
 @dataclass(frozen=True)
-class CellJob:
+class CellJob(FitJob):
     """Fit a method's estimator (or take its artifact) and score it on `test`."""
 
-    key: str
-    name: str
-    estimator: Any
-    fold: Fold
     data: TaskData
-    needs: dict[str, str]
     artifact: str | None
     test: Windows
+
+    @property
+    def after(self) -> list[str]:
+        """Keys of the jobs that come before this one."""
+        return [self.artifact] if self.artifact else super().after
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class GridCell:
 
     `definition` is a hash of what the task asks, `settings` what the command line changed:
     rows in which they differ do not belong in one table. `n_labeled` counts the target people
-    with labels.
+    with labels; `artifacts` are keys of the shared models that the cell needs.
     """
 
     task: str
@@ -90,15 +96,25 @@ class GridCell:
     settings: str
     key: str | None
     skipped: str | None = None
+    artifacts: tuple[str, ...] = ()
 
 
 @dataclass
 class Plan:
-    """Jobs by key, and the grid that asks for them."""
+    """Jobs by key, and the grid that asks for them.
+
+    `request` names what another process can make the same plan from; see
+    `sleepshift.runner.request.Request`.
+    """
 
     fits: dict[str, FitJob] = field(default_factory=dict)
     cells: dict[str, CellJob] = field(default_factory=dict)
     grid: list[GridCell] = field(default_factory=list)
+    request: str | None = None
+
+    def job(self, key: str) -> FitJob:
+        """The job of a key."""
+        return self.cells[key] if key in self.cells else self.fits[key]
 
 
 def plan(
@@ -136,11 +152,27 @@ def plan(
     changed = {"data_seed": data_seed, **(overrides or {})}
     said = " ".join(f"{name}={value}" for name, value in sorted(changed.items()))
     for data in tasks:
+        definition, chosen = data.task.definition, _chosen(data, folds)
+        n_labeled = {fold.name: fold.n_labeled for fold in chosen}
         for seed in seeds:
             settings, rest = _settings(data.task, seed, data_seed, device, dict(overrides or {}))
-            for fold in _chosen(data, folds):
-                for method in methods:
-                    _plan_cell(result, data, fold, method, settings, rest, said)
+            recipes = [_Recipe(method, settings, rest) for method in methods]
+            for fold in chosen:
+                for recipe in recipes:
+                    planned = recipe.plan(result, data, fold)
+                    cell = GridCell(
+                        task=data.task.name,
+                        fold=fold.name,
+                        group=fold.group,
+                        n_labeled=n_labeled[fold.name],
+                        method=recipe.method.name,
+                        seed=seed,
+                        revision=data.task.revision,
+                        definition=definition,
+                        settings=said,
+                        **planned,
+                    )
+                    result.grid.append(cell)
     return result
 
 
@@ -244,55 +276,63 @@ def _settings(
     return settings, rest
 
 
-def _plan_cell(
-    result: Plan,
-    data: TaskData,
-    fold: Fold,
-    method: Method,
-    settings: Settings,
-    overrides: dict[str, Any],
-    said: str,
-) -> None:
-    """Add one grid cell and its jobs."""
-    task = data.task
-    cell = partial(
-        GridCell,
-        task=task.name,
-        fold=fold.name,
-        group=fold.group,
-        n_labeled=fold.n_labeled,
-        method=method.name,
-        seed=settings.random_state,
-        revision=task.revision,
-        definition=task.definition,
-        settings=said,
-    )
-    if reason := method.skip_reason(fold, settings):
-        result.grid.append(cell(key=None, skipped=reason))
-        return
-    estimator = method.make(settings)
-    _override(estimator, overrides)
-    name = f"{task.name} · {fold.name} · {method.name}"
-    needs = _plan_needs(result, estimator, fold, name)
-    artifact = fit_key(estimator, fold, needs)
-    if hasattr(estimator, "fitted_state"):
-        result.fits.setdefault(artifact, FitJob(artifact, name, estimator, fold, needs))
-        needs = {}
-    test = fold.privileged if method.privileged and fold.privileged else fold.test
-    key = digest([artifact, test.fingerprint, task.windows.scheme])
-    stored = artifact if artifact in result.fits else None
-    result.cells.setdefault(key, CellJob(key, name, estimator, fold, data, needs, stored, test))
-    result.grid.append(cell(key=key))
+class _Recipe:
+    """A method's estimator for one task and seed; all folds share it."""
+
+    def __init__(self, method: Method, settings: Settings, overrides: dict[str, Any]) -> None:
+        self.method, self.settings, self.overrides = method, settings, overrides
+
+    @cached_property
+    def keyed(self) -> Keyed:
+        """The estimator, made when the first fold can use it."""
+        estimator = self.method.make(self.settings)
+        _override(estimator, self.overrides)
+        return Keyed(estimator)
+
+    def plan(self, plan: Plan, data: TaskData, fold: Fold) -> dict[str, Any]:
+        """Add the jobs of a fold to a plan; key and artifacts of the cell, or why there is none."""
+        method = self.method
+        if reason := method.skip_reason(fold, self.settings):
+            return {"key": None, "skipped": reason}
+        artifacts, needs = _plan_needs(plan, self.keyed, data.task, fold, method.name)
+        own = self.keyed.key(fold, needs)
+        name, estimator, stored = _name(data.task, fold, method.name), self.keyed.estimator, None
+        if hasattr(estimator, "fitted_state"):
+            fit = FitJob(own, name, data.task.name, estimator, fold, needs)
+            plan.fits.setdefault(own, fit)
+            artifacts, needs, stored = [*artifacts, own], {}, own
+        test = fold.privileged if method.privileged and fold.privileged else fold.test
+        key = digest([own, test.fingerprint, data.task.windows.scheme])
+        cell = CellJob(key, name, data.task.name, estimator, fold, needs, data, stored, test)
+        plan.cells.setdefault(key, cell)
+        return {"key": key, "artifacts": tuple(artifacts)}
 
 
-def _plan_needs(result: Plan, estimator: Any, fold: Fold, name: str) -> dict[str, str]:
-    """Add fit jobs for an estimator's prerequisites, theirs first; keys by parameter."""
-    needs = {}
-    for parameter, base in getattr(estimator, "prerequisites", dict)().items():
-        if not hasattr(base, "fitted_state"):
+def _name(task: Task, fold: Fold, *rest: str) -> str:
+    return " · ".join([task.name, fold.name, *rest])
+
+
+def _plan_needs(
+    plan: Plan, keyed: Keyed, task: Task, fold: Fold, *names: str
+) -> tuple[list[str], dict[str, str]]:
+    """Add fit jobs for an estimator's prerequisites, theirs first.
+
+    Returns
+    -------
+    artifacts : list of str
+        Keys of all of them.
+    needs : dict
+        Keys of its own, by parameter.
+    """
+    artifacts: list[str] = []
+    needs: dict[str, str] = {}
+    for parameter, base in keyed.prerequisites.items():
+        if not hasattr(base.estimator, "fitted_state"):
             continue  # it cannot be stored, so the estimator fits its own
-        own = _plan_needs(result, base, fold, name)
-        key = fit_key(base, fold, own)
-        result.fits.setdefault(key, FitJob(key, f"{name} · {parameter}", base, fold, own))
+        theirs, own = _plan_needs(plan, base, task, fold, *names, parameter)
+        key = base.key(fold, own)
+        name = _name(task, fold, *names, parameter)
+        plan.fits.setdefault(key, FitJob(key, name, task.name, base.estimator, fold, own))
         needs[parameter] = key
-    return needs
+        artifacts += [*theirs, key]
+    return artifacts, needs

@@ -1,0 +1,187 @@
+"""``sleepshift run``: score methods on tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from sleepshift.cli_options import (
+    DataOption,
+    DataSeedOption,
+    DeviceOption,
+    OutOption,
+    SchedulerOption,
+    SettingsOption,
+    SkipOption,
+    ThreadsOption,
+    TimeoutOption,
+    WorkersOption,
+    parse_settings,
+    prepare_windows,
+    split_names,
+)
+from sleepshift.display import console, print_results, running
+from sleepshift.errors import GridError, SleepShiftError, storage
+
+if TYPE_CHECKING:
+    from sleepshift.runner import Options, Outcome, Plan
+
+__all__ = ["execute", "run"]
+
+TasksArgument = Annotated[list[str], typer.Argument(help="Task files, or names of known tasks.")]
+
+
+def run(
+    tasks: TasksArgument,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; all by default.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of model seeds.")] = 1,
+    data_seed: DataSeedOption = 0,
+    folds: Annotated[str | None, typer.Option(help="Comma-separated names or positions.")] = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    threads: ThreadsOption = 1,
+    timeout: TimeoutOption = None,
+    device: DeviceOption = "auto",
+    settings: SettingsOption = None,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Score methods on tasks: what is missing is computed, what is stored is kept."""
+    from sleepshift.protocol import load_task
+
+    asked = [load_task(name) for name in tasks]
+    if len({task.name for task in asked}) < len(asked):
+        raise SleepShiftError("two of the tasks have the same name; rename one file")
+    overrides = parse_settings(settings or [])
+    from sleepshift.methods import get_methods
+
+    recipes = get_methods(split_names(methods))
+    with console.status("loading libraries"):
+        from sleepshift import runner
+        from sleepshift.estimators.training import check_device
+        from sleepshift.windows import read_manifest
+    options = runner.Options(threads=threads, timeout=timeout)
+    if scheduler is None:  # the machines of a scheduler may have other devices
+        check_device(device)
+    runner.check_overrides(asked, recipes, overrides)
+    with storage(out):
+        stores = [prepare_windows(task, data, out, skip_bad) for task in asked]
+        request = runner.Request(
+            tasks=[task.model_dump(mode="json") for task in asked],
+            stores=[store.name for store in stores],
+            methods=[method.name for method in recipes],
+            seeds=list(range(seeds)),
+            folds=split_names(folds),
+            data_seed=data_seed,
+            device=device,
+            overrides=overrides,
+            allow_missing=skip_bad,
+        )
+        opened = request.open(out)
+        plan = request.plan(opened)
+        plan.request = request.save(out)
+        command = " ".join(["sleepshift", *sys.argv[1:]])
+        manifests = {task.name: read_manifest(p) for task, p in zip(asked, stores, strict=True)}
+        runner.record_grid(out, plan, opened, manifests, recipes, command)
+    stopped = False
+    try:
+        outcome = execute(plan, out, options, workers=workers, scheduler=scheduler)
+        _summarise(plan, outcome, out)
+    except KeyboardInterrupt:
+        stopped = True
+        console.print("stopped; what is finished is kept, run again for the rest", style="yellow")
+    _show(out, [task.name for task in asked])
+    if stopped:
+        raise typer.Exit(130)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def execute(
+    plan: Plan,
+    out: Path,
+    options: Options,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> Outcome:
+    """Execute a plan here or on workers, under progress bars.
+
+    Parameters
+    ----------
+    plan : Plan
+    out : Path
+        Folder of the run.
+    options : Options
+    workers : int or None
+        Of a Dask cluster of this machine.
+    scheduler : str or None
+        Address of a running one.
+    """
+    from sleepshift import runner
+
+    store = runner.ArtifactStore(out)
+    if workers is not None and scheduler is not None:
+        raise SleepShiftError("--workers starts a cluster, --scheduler uses one; give one of them")
+    todo = runner.missing(plan, store)
+    if not todo:
+        workers = scheduler = None
+    with _stoppable(), contextlib.ExitStack() as stack:
+        client = None
+        if workers is not None or scheduler is not None:
+            from sleepshift.runner.cluster import connected, local_workers
+
+            cluster = connected(scheduler) if scheduler else local_workers(workers or 1)
+            client = stack.enter_context(cluster)
+            console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
+        report = stack.enter_context(running(len(plan.cells)))
+        return runner.execute(plan, store, todo=todo, client=client, options=options, report=report)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a queue's request to end (SIGTERM) do what Ctrl-C does."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _summarise(plan: Plan, outcome: Outcome, out: Path) -> None:
+    console.print(
+        f"{len(plan.grid)} grid cells: {len(outcome.scored)} jobs scored, {outcome.kept} kept, "
+        f"{len(outcome.fitted)} shared models fitted, {len(outcome.failed)} failed"
+    )
+    skipped: dict[str, dict[str, None]] = {}
+    for cell in plan.grid:
+        if cell.skipped:
+            skipped.setdefault(cell.skipped, {})[cell.method] = None
+    for reason, methods in skipped.items():
+        console.print(escape(f"skipped, {reason}: {', '.join(methods)}"))
+    for key, reason in outcome.failed.items():
+        where = f"(traceback: {out}/failures/{key}.json)"
+        console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
+
+
+def _show(out: Path, tasks: list[str]) -> None:
+    """Print the table of what there is by now."""
+    from sleepshift.leaderboard.report import collect
+
+    try:
+        print_results(collect(out, tasks=tasks, partial=True, mixed=True))
+        console.print(f"tables, pictures and a page: sleepshift report {out}")
+    except GridError as error:  # nothing was scored, and why has been said
+        console.print(escape(str(error)), style="yellow")

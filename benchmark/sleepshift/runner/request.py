@@ -1,0 +1,129 @@
+"""What a plan is made from, in plain values: all that other processes are told."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sleepshift.atomic import read_json, write_json
+from sleepshift.digest import digest
+from sleepshift.errors import GridError
+from sleepshift.methods import get_methods
+from sleepshift.protocol.task import Task
+from sleepshift.runner.plan import Plan, TaskData, plan
+
+__all__ = ["Request", "planned"]
+
+
+class Request(BaseModel):
+    """A grid in plain values, from which any process that sees the run's folder plans the same.
+
+    Parameters
+    ----------
+    tasks : list of dict
+        Dumps of `Task`.
+    stores : list of str
+        Names of their prepared windows, below ``windows/``.
+    methods : list of str
+    seeds : list of int
+        Model seeds.
+    folds : list of str or None
+    data_seed : int
+    device : str
+    overrides : dict
+        As `plan` takes them.
+    allow_missing : bool
+        See `Task.folds`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: list[dict[str, Any]]
+    stores: list[str]
+    methods: list[str]
+    seeds: list[int] = Field(default=[0])
+    folds: list[str] | None = None
+    data_seed: int = 0
+    device: str = "auto"
+    overrides: dict[str, Any] = {}
+    allow_missing: bool = False
+
+    def open(self, root: Path) -> list[TaskData]:
+        """The tasks with their windows.
+
+        Parameters
+        ----------
+        root : Path
+            Folder of the run.
+        """
+        return [
+            TaskData.open(
+                Task.model_validate(task),
+                root / "windows" / store,
+                data_seed=self.data_seed,
+                allow_missing=self.allow_missing,
+            )
+            for task, store in zip(self.tasks, self.stores, strict=True)
+        ]
+
+    def plan(self, tasks: list[TaskData]) -> Plan:
+        """Jobs and cells of what was opened.
+
+        Parameters
+        ----------
+        tasks : list of TaskData
+        """
+        return plan(
+            tasks,
+            get_methods(self.methods),
+            seeds=self.seeds,
+            folds=self.folds,
+            data_seed=self.data_seed,
+            device=self.device,
+            overrides=self.overrides,
+        )
+
+    def save(self, root: Path) -> str:
+        """Write it where the workers of a run find it; returns its name.
+
+        Parameters
+        ----------
+        root : Path
+            Folder of the run.
+        """
+        content = self.model_dump(mode="json")
+        name = digest(content)
+        write_json(root / "plans" / f"{name}.json", content)
+        return name
+
+
+@lru_cache(maxsize=2)
+def planned(root: Path, name: str) -> Plan:
+    """The plan of a saved request, made once in a process.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the run.
+    name : str
+        As `Request.save` returned it.
+
+    Raises
+    ------
+    GridError
+        If this process does not see the folder, or what it finds there is no request.
+    """
+    path = root / "plans" / f"{name}.json"
+    content = read_json(path)
+    if content is None:
+        raise GridError(f"a worker does not see {path}; --out must be on a disk that all share")
+    try:
+        request = Request.model_validate(content)
+    except ValidationError as error:
+        raise GridError(f"{path} is damaged ({error.errors()[0]['msg']}); run again") from None
+    made = request.plan(request.open(root))
+    made.request = name
+    return made
