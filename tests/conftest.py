@@ -130,9 +130,11 @@ def sleepshift(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Call the command line in this process: (exit code, stdout, stderr)."""
+    from sleepshift import display
     from sleepshift.cli import main
 
-    monkeypatch.setenv("COLUMNS", "100")
+    for console in (display.console, display.console_error):
+        monkeypatch.setattr(console, "_width", 100)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sleepshift", *map(str, arguments)])

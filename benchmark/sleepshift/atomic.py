@@ -16,7 +16,16 @@ from typing import Any
 
 from sleepshift.errors import DamageWarning
 
-__all__ = ["new_folder", "read_json", "seal", "whole", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "alive",
+    "new_folder",
+    "read_json",
+    "seal",
+    "whole",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 _TEMPORARY = ".tmp-"
@@ -58,11 +67,12 @@ def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{_TEMPORARY}*-{socket.gethostname()}-~*"):
         pid, _, rest = folder.name.removeprefix(_TEMPORARY).partition("-")
         ours = rest.startswith(f"{socket.gethostname()}-~")
-        if ours and pid.isdecimal() and not _alive(int(pid)):
+        if ours and pid.isdecimal() and not alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -100,7 +110,7 @@ def read_json(path: Path, default: Any = None) -> Any:
     """Read a JSON file; `default` where it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # brackets within brackets
         return default
 
 

@@ -21,6 +21,8 @@ from sleepshift.cli_options import (
     split_names,
 )
 from sleepshift.cli_run import run
+from sleepshift.cli_runs import runs
+from sleepshift.cli_search import search
 from sleepshift.cli_submit import score, submit, validate
 from sleepshift.display import catalogue, console, console_error, print_results, table
 from sleepshift.errors import DamageWarning, SleepShiftError, one_line
@@ -179,9 +181,11 @@ def simulate(
     console.print(f"{out}: {len(nights)} nights of {subjects} simulated people")
 
 
+app.command()(search)
 app.command()(submit)
 app.command()(validate)
 app.command()(score)
+app.command()(runs)
 
 
 def _say_warning(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:

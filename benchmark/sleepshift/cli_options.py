@@ -22,6 +22,7 @@ __all__ = [
     "TaskArgument",
     "ThreadsOption",
     "TimeoutOption",
+    "WandbOption",
     "WorkersOption",
     "parse_settings",
     "prepare_windows",
@@ -50,6 +51,9 @@ ThreadsOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float | None, typer.Option(min=0.001, help="Seconds after which a job has failed.")
+]
+WandbOption = Annotated[
+    str | None, typer.Option("--wandb", help="Project of Weights & Biases to follow the run.")
 ]
 
 

@@ -22,6 +22,7 @@ from sleepshift.cli_options import (
     SkipOption,
     ThreadsOption,
     TimeoutOption,
+    WandbOption,
     WorkersOption,
     parse_settings,
     prepare_windows,
@@ -31,7 +32,7 @@ from sleepshift.display import console, print_results, running
 from sleepshift.errors import GridError, SleepShiftError, storage
 
 if TYPE_CHECKING:
-    from sleepshift.runner import Options, Outcome, Plan
+    from sleepshift.runner import Options, Outcome, Plan, Tracker
 
 __all__ = ["execute", "run"]
 
@@ -50,6 +51,7 @@ def run(
     scheduler: SchedulerOption = None,
     threads: ThreadsOption = 1,
     timeout: TimeoutOption = None,
+    wandb: WandbOption = None,
     device: DeviceOption = "auto",
     settings: SettingsOption = None,
     skip_bad: SkipOption = False,
@@ -66,9 +68,10 @@ def run(
     recipes = get_methods(split_names(methods))
     with console.status("loading libraries"):
         from sleepshift import runner
-        from sleepshift.estimators.training import check_device
+        from sleepshift.estimators.devices import check_device
         from sleepshift.windows import read_manifest
-    options = runner.Options(threads=threads, timeout=timeout)
+    options = runner.Options(threads=threads, timeout=timeout, wandb=wandb)
+    tracker = runner.Tracker(wandb, out)
     if scheduler is None:  # the machines of a scheduler may have other devices
         check_device(device)
     runner.check_overrides(asked, recipes, overrides)
@@ -85,9 +88,7 @@ def run(
             overrides=overrides,
             allow_missing=skip_bad,
         )
-        opened = request.open(out)
-        plan = request.plan(opened)
-        plan.request = request.save(out)
+        plan, opened = request.make(out)
         command = " ".join(["sleepshift", *sys.argv[1:]])
         manifests = {task.name: read_manifest(p) for task, p in zip(asked, stores, strict=True)}
         runner.record_grid(out, plan, opened, manifests, recipes, command)
@@ -98,7 +99,7 @@ def run(
     except KeyboardInterrupt:
         stopped = True
         console.print("stopped; what is finished is kept, run again for the rest", style="yellow")
-    _show(out, [task.name for task in asked])
+    _show(out, [task.name for task in asked], tracker)
     if stopped:
         raise typer.Exit(130)
     if outcome.failed:
@@ -176,12 +177,16 @@ def _summarise(plan: Plan, outcome: Outcome, out: Path) -> None:
         console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
 
 
-def _show(out: Path, tasks: list[str]) -> None:
-    """Print the table of what there is by now."""
+def _show(out: Path, tasks: list[str], tracker: Tracker) -> None:
+    """Print the table of what there is by now, and track it."""
     from sleepshift.leaderboard.report import collect
+    from sleepshift.leaderboard.tracked import track_results
 
     try:
-        print_results(collect(out, tasks=tasks, partial=True, mixed=True))
+        results = collect(out, tasks=tasks, partial=True, mixed=True)
+        print_results(results)
+        for line in track_results(results, tracker):
+            console.print(escape(line), style="yellow", soft_wrap=True)
         console.print(f"tables, pictures and a page: sleepshift report {out}")
     except GridError as error:  # nothing was scored, and why has been said
         console.print(escape(str(error)), style="yellow")

@@ -56,7 +56,7 @@ def submit(
         raise SleepShiftError(f"{out} is a folder; name a file, such as {out / 'answer.zip'}")
     with console.status("loading libraries"):
         from sleepshift import runner
-        from sleepshift.estimators.training import check_device
+        from sleepshift.estimators.devices import check_device
         from sleepshift.leaderboard.submissions import answer_bytes, answer_frame, check_answer
     check_device(device)
     runner.check_overrides([asked], recipes, overrides)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from torch import nn
 
+from sleepshift.estimators import readout
 from sleepshift.windows.windows import Windows
 
 SFREQ, N_TIMES = 10.0, 300
@@ -90,6 +92,20 @@ def tiny(quick: dict[str, Any]) -> dict[str, Any]:
 def sequential(quick: dict[str, Any]) -> dict[str, Any]:
     """Parameters of the smallest network that stages sequences, on the fixtures' windows."""
     return {**quick, "sfreq": SFREQ, "model": "sequence-student", "sequence_length": 5}
+
+
+@pytest.fixture
+def read_outs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, tuple[str, ...]]]:
+    """Network and kinds of each time that a network is run over windows to be read out."""
+    calls: list[tuple[nn.Module, tuple[str, ...]]] = []
+    original = readout._run
+
+    def counted(module: nn.Module, windows: Windows, kinds: set[str], *rest: Any) -> Any:
+        calls.append((module, tuple(sorted(kinds))))
+        return original(module, windows, kinds, *rest)
+
+    monkeypatch.setattr(readout, "_run", counted)
+    return calls
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +84,97 @@ def test_windows_and_arrays_give_the_same_features_however_they_are_cut() -> Non
     np.testing.assert_array_equal(
         whole[510:515], BandPower(segment_seconds=1).fit_transform(windows[510:515])
     )
+
+
+def test_a_window_has_the_same_features_in_whatever_company() -> None:
+    X = noise(40, 1, 3000)
+    power = BandPower(sfreq=SFREQ)
+    whole = power.fit_transform(X)
+    for n in (1, 2, 3, 7):
+        np.testing.assert_array_equal(power.transform(X[5 : 5 + n]), whole[5 : 5 + n])
+
+
+# ---------------------------------------------------------------------- the cache
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of windows of each time that band powers were computed."""
+    calls: list[int] = []
+    original = BandPower._computed
+
+    def counted(self: BandPower, windows: Windows) -> np.ndarray:
+        calls.append(len(windows))
+        return original(self, windows)
+
+    monkeypatch.setattr(BandPower, "_computed", counted)
+    return calls
+
+
+def people(n: int, name: str | None = "store") -> Windows:
+    """Windows of `n` people, 5 each, in turns, as a store has them."""
+    frame = pd.DataFrame({"subject": np.tile([str(k) for k in range(n)], 5)})
+    X, y = noise(5 * n, 2, 600), np.arange(5 * n) % 3
+    return Windows(X, frame, y, ch_names=["a", "b"], sfreq=SFREQ, name=name)
+
+
+def test_people_of_a_store_are_computed_once_for_all_splits(
+    tmp_path: Path, computed: list[int]
+) -> None:
+    store, kept = people(4), BandPower(channels=["b"], cache=tmp_path)
+    expected = BandPower(channels=["b"]).fit_transform(store)
+    first = np.isin(store.subjects, ["0", "1", "2"])
+    for rows, times in ((first, 3), (~first, 1), (np.arange(20), 0), (np.arange(10), 4)):
+        computed.clear()
+        found = clone(kept).fit_transform(store[rows].without_labels())
+        np.testing.assert_array_equal(found, expected[rows])
+        assert len(computed) == times
+    computed.clear()
+    pooled = Windows.concat([store[~first], store[first]])
+    other_labels = pooled.with_labels(np.zeros(20))
+    np.testing.assert_array_equal(
+        kept.transform(other_labels), np.concatenate([expected[~first], expected[first]])
+    )
+    assert computed == []
+    found[0] = 0  # what it gives is one's own
+    assert kept.transform(store)[0].any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": ["a"]},
+        {"relative": False},
+        {"segment_seconds": 2.0},
+        {"bands": {"high": (5.0, 9.0), "low": (1.0, 5.0)}},
+    ],
+)
+def test_other_parameters_are_other_band_powers(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Also bands of the same edges in another order."""
+    store = people(1)
+    params = {"channels": ["b"], "bands": {"low": (1.0, 5.0), "high": (5.0, 9.0)}}
+    BandPower(**params, cache=tmp_path).fit_transform(store)
+    params |= change
+    np.testing.assert_array_equal(
+        BandPower(**params, cache=tmp_path).fit_transform(store),
+        BandPower(**params).fit_transform(store),
+    )
+
+
+def test_windows_in_memory_are_known_by_their_content(tmp_path: Path, computed: list[int]) -> None:
+    windows, kept = people(3, name=None), BandPower(cache=tmp_path)
+    expected = BandPower().fit_transform(windows)
+    computed.clear()
+    for _ in range(2):
+        np.testing.assert_array_equal(kept.fit_transform(windows), expected)
+    assert computed == [15]
+    windows._signals[0] += 1
+    np.testing.assert_array_equal(kept.transform(windows), BandPower().transform(windows))
+
+
+def test_nothing_is_hashed_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Windows, "fingerprint", property(lambda self: pytest.fail("hashed")))
+    BandPower().fit_transform(people(2))
 
 
 def test_features_pass_through_flattened() -> None:

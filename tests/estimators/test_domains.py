@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -207,6 +208,27 @@ def test_a_frozen_encoder_is_used_as_it_is(
     assert probe.n_parameters_ == encoder.n_parameters_
     assert probe.prerequisites() == {}
     assert clone(probe).encoder.estimator is encoder
+
+
+@pytest.mark.parametrize("kind", ["pretext", "stager"])
+def test_features_of_a_frozen_encoder_are_computed_once_for_all_probes(
+    make_nights: Nights,
+    target: Windows,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    read_outs: list,
+    kind: str,
+) -> None:
+    source, test = make_nights(3, 40), make_nights(2, seed=5, prefix="t").without_labels()
+    pretext = RelativePositioning(**tiny, embedding_size=4, tau_neg=300, n_pairs=32)
+    encoder = FrozenEstimator((pretext if kind == "pretext" else SleepStager(**tiny)).fit(source))
+    for labels, times in ((target.y, 2), (target.y, 0), (np.roll(target.y, 1), 0)):
+        roles = {"X_target_labeled": target, "y_target_labeled": labels}
+        expected = LinearProbe(encoder).fit(source, **roles).predict_proba(test)
+        read_outs.clear()
+        probe = LinearProbe(encoder, cache=tmp_path).fit(source, **roles)
+        np.testing.assert_array_equal(probe.predict_proba(test), expected)
+        assert len(read_outs) == times  # of the labelled windows and of the test windows
 
 
 def test_an_encoder_that_asks_for_no_target_signals_gets_none(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,10 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from sleepshift.estimators import FineTuner, RelativePositioning, SleepStager
-from sleepshift.estimators.finetuner import _Features
 from sleepshift.estimators.inputs import split_people
-from sleepshift.estimators.readout import predict_logits
+from sleepshift.estimators.readout import head_logits, read_out
 from sleepshift.estimators.training import seeded, train
 from sleepshift.models import MODELS, build_model
-from sleepshift.models.parts import HeadOnFeatures
 from sleepshift.windows.sequences import Sequences
 from sleepshift.windows.windows import Windows
 
@@ -196,13 +195,55 @@ def test_cached_features_give_every_networks_own_logits(name: str) -> None:
         module = build_model(name, sequence=length is not None, **shape).eval()
     X = np.random.default_rng(0).normal(size=(3, 1, n_times))
     windows = Windows.from_arrays(X, [0, 1, 2], sfreq=sfreq)
-    cached = _Features(module, windows, length, "cpu")
-    features, labels = cached.__getitems__([0, 2, 1])
-    with torch.no_grad():
-        logits = HeadOnFeatures(module.final_layer)(features)
-    expected = predict_logits(module, windows, sequence_length=length, device="cpu")
-    np.testing.assert_allclose(logits, expected[[0, 2, 1]], atol=1e-6)
-    assert labels.tolist() == [0, 2, 1]
+    taken = read_out(module, windows, ("features", "logits"), sequence_length=length, device="cpu")
+    logits = head_logits(module, taken["features"], device="cpu")
+    np.testing.assert_allclose(logits, taken["logits"], atol=1e-6)
+
+
+@pytest.mark.parametrize("trainable", ["head", "none"])
+@pytest.mark.parametrize("kind", ["windows", "sequences", "encoder"])
+def test_what_the_frozen_part_computes_is_kept_and_changes_nothing(
+    make_nights: Nights,
+    tiny: dict[str, Any],
+    sequential: dict[str, Any],
+    tmp_path: Path,
+    read_outs: list,
+    trainable: str,
+    kind: str,
+) -> None:
+    source, target = make_nights(2, 40), make_nights(3, 30, seed=1, prefix="q")
+    test = make_nights(2, 37, seed=2, prefix="t").without_labels()
+    pretext = {"embedding_size": 8, "tau_neg": 300, "n_pairs": 64}
+    base: Any = {
+        "windows": SleepStager(**tiny | {"model_params": BATCH_NORM}),
+        "sequences": SleepStager(**sequential),
+        "encoder": RelativePositioning(**tiny, **pretext),
+    }[kind].fit(source)
+    params = {"trainable": trainable, "valid_size": 0.3}
+    plain = tune(base, source, target, **params).predict_proba(test)
+    for random_state in (0, 0, 1):
+        read_outs.clear()
+        tuner = tune(base, source, target, **params, cache=tmp_path, random_state=random_state)
+        proba = tuner.predict_proba(test)
+        if random_state == 0:
+            np.testing.assert_array_equal(proba, plain)
+    # Another seed learns another head, on features that are known.
+    assert read_outs == []
+    assert len(list(tmp_path.iterdir())) == (3 if trainable == "head" else 1)
+    labels = np.roll(target.y, 1)
+    tune(base, source, target.with_labels(labels), **params, cache=tmp_path)
+    assert read_outs == []
+    np.testing.assert_array_equal(tuner.decision_function(test), tuner.read_out(test)["logits"])
+
+
+@pytest.mark.parametrize("trainable", ["all", "norm"])
+def test_features_that_training_moves_are_not_kept(
+    base: SleepStager, windows: Windows, target: Windows, tmp_path: Path, trainable: str
+) -> None:
+    tuner = tune(base, windows, target, trainable=trainable, cache=tmp_path)
+    plain = tune(base, windows, target, trainable=trainable)
+    np.testing.assert_array_equal(tuner.predict_proba(target), plain.predict_proba(target))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -21,10 +21,10 @@ from sleepshift.estimators.training import (
     budget,
     cross_entropy,
     on_epoch,
-    resolve_device,
     seeded,
     settle,
     train,
+    watchers,
 )
 from sleepshift.models.mlp import MLP
 from sleepshift.windows.windows import Windows
@@ -488,6 +488,31 @@ def test_passes_are_reported_to_whoever_listens() -> None:
     assert heard == [(1, 2), (2, 2)]
 
 
-def test_a_named_device_is_taken_as_it_is() -> None:
-    assert resolve_device("cpu") == "cpu"
-    assert resolve_device("auto") in {"cpu", "cuda", "mps"}
+class Rows(Callback):
+    """Keeps what a pass was worth, as a tracker would."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        self.rows.append({k: v for k, v in net.history[-1].items() if k != "batches"})
+
+
+@pytest.mark.parametrize("monitor", ["loss", "macro_f1"])
+def test_watchers_see_every_pass_of_every_training_the_last_included(monitor: str) -> None:
+    one, other = Rows(), Rows()
+    token = watchers.set((one, other))
+    try:
+        data, valid = blobs(48), blobs(48, seed=1, shift=-1.0)
+        first = go(net(), data, valid, max_epochs=20, patience=2, lr=5e-2, monitor=monitor)
+        second = go(net(), blobs(20), max_epochs=2)
+    finally:
+        watchers.reset(token)
+    assert len(first) < 20  # stopped early
+    assert len(one.rows) == len(first) + 2
+    for seen, row in zip(one.rows, first + second, strict=True):
+        names = {"train_loss", "epoch"} | ({f"valid_{monitor}"} & set(row))
+        assert {k: seen[k] for k in names} == {k: row[k] for k in names}
+    assert [row["epoch"] for row in other.rows] == [row["epoch"] for row in one.rows]
+    go(net(), blobs(20), max_epochs=1)
+    assert len(one.rows) == len(first) + 2

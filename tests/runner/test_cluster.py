@@ -47,9 +47,7 @@ def ask(task: Path, out: Path, methods: list[str] = METHODS, **more: Any) -> run
     asked = runner.Request(
         tasks=[loaded.model_dump(mode="json")], stores=[store.name], methods=methods, **more
     )
-    opened = asked.open(out)
-    plan = asked.plan(opened)
-    plan.request = asked.save(out)
+    plan, opened = asked.make(out)
     manifests = {loaded.name: read_manifest(store)}
     runner.record_grid(out, plan, opened, manifests, get_methods(methods))
     return plan
@@ -118,8 +116,8 @@ def test_only_keys_travel(client, toy_task, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "submit", spy)
     runner.execute(plan, runner.ArtifactStore(out), client=client)
     assert len(sent) == len(plan.cells) + len(plan.fits)
-    for root, name, options, key, *futures in sent:
-        assert (root, name) == (str(out), plan.request)
+    for root, kind, name, options, key, *futures in sent:
+        assert (root, kind, name) == (str(out), *plan.request)
         assert isinstance(options, runner.Options)
         assert key in plan.cells or key in plan.fits
         assert all(type(future).__name__ == "Future" for future in futures)
@@ -217,14 +215,14 @@ def test_a_plan_without_a_request_stays_in_its_process(client, grid):
 
 def test_workers_that_see_another_folder_say_so(tmp_path):
     with pytest.raises(GridError, match="on a disk that all share"):
-        request.planned(tmp_path, "nothing")
+        request.planned(tmp_path, runner.Request, "nothing")
 
 
 def test_a_plan_made_anew_is_the_same_plan(toy_task, tmp_path):
     out = tmp_path / "runs"
     more = {"overrides": {"model_params": {"n_conv_chs": 4}}, "seeds": [0, 3], "folds": ["one"]}
     plan = ask(toy_task, out, **more)
-    again = request.planned(out, plan.request)
+    again = request.planned(out, *plan.request)
     assert (again.cells.keys(), again.fits.keys()) == (plan.cells.keys(), plan.fits.keys())
     assert again.grid == plan.grid
 

@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sleepshift import runner
 from sleepshift.errors import TaskError
-from sleepshift.estimators import Distiller, OnlineDistiller, SleepStager, outputs
+from sleepshift.estimators import Distiller, OnlineDistiller, SleepStager, readout
 from sleepshift.estimators.objectives import (
     AttentionTransfer,
     FeatureMatching,
@@ -51,15 +51,23 @@ def grid(toy_views_task: Path, tmp_path: Path, make_grid: Any) -> Any:
 def count_outputs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """(windows, kind) of everything a teacher computes, with who it is."""
     computed: list[tuple[str, str]] = []
-    original = outputs._compute
+    kept, run = readout.computed_once, readout._run
 
-    def compute(teacher: Any, windows: Windows, kinds: Any, attention: Any) -> Any:
+    def counted(module: Any, windows: Windows, kinds: Any, *rest: Any) -> Any:
         people = ",".join(sorted(set(windows.subjects)))
-        weights = next(iter(teacher.module_.state_dict().values())).sum().item()
+        weights = next(iter(module.state_dict().values())).sum().item()
         computed.extend((f"{weights:.12g} {people}", kind) for kind in kinds)
-        return original(teacher, windows, kinds, attention)
+        return run(module, windows, kinds, *rest)
 
-    monkeypatch.setattr(outputs, "_compute", compute)
+    def once(cache: Any, keys: Any, compute: Any) -> Any:
+        def noted(kinds: Any) -> Any:  # a student's own predictions are not kept, nor counted
+            with monkeypatch.context() as patch:
+                patch.setattr(readout, "_run", counted)
+                return compute(kinds)
+
+        return kept(cache, keys, noted)
+
+    monkeypatch.setattr(readout, "computed_once", once)
     return computed
 
 

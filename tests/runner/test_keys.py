@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sleepshift import estimators, runner
 from sleepshift.digest import digest
 from sleepshift.estimators import (
     BandPower,
@@ -23,7 +24,9 @@ from sleepshift.estimators import (
 )
 from sleepshift.estimators.objectives import AttentionTransfer, FeatureMatching, SoftLabels
 from sleepshift.estimators.routing import route
+from sleepshift.methods import METHODS, Settings, get_methods
 from sleepshift.protocol.fold import Fold
+from sleepshift.protocol.task import TrainingSection
 from sleepshift.runner.keys import NOT_IN_KEYS, Keyed, describe, target_roles
 from sleepshift.windows import Windows
 
@@ -184,3 +187,59 @@ def test_keys_depend_on_signals_and_on_labels(fold: Fold) -> None:
     assert Keyed(SleepStager()).key(Fold("f", flipped, None, None, fold.test)) != key
     fewer = fold.source[1:]
     assert Keyed(SleepStager()).key(Fold("f", fewer, None, None, fold.test)) != key
+
+
+def test_no_estimator_is_forgotten_here() -> None:
+    public = [getattr(room, name) for room in (estimators, objectives) for name in room.__all__]
+    classes = {thing for thing in public if isinstance(thing, type)} - {objectives.Objective}
+    assert {type(estimator) for estimator in ESTIMATORS} == classes
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parameters_of_a_methods_parts_change_its_key(name: str, fold: Fold) -> None:
+    """Nested ones too, each in turn, as the runner sees them."""
+    settings = Settings(
+        **TrainingSection(model="chambon2018", max_epochs=2, sequence_length=4).model_dump(),
+        channels=("0",),
+        teacher_channels=("0",),
+        assistant_channels=("0",),
+    )
+    estimator = METHODS[name].make(settings)
+    before, changed = Keyed(estimator).key(fold), 0
+    for path, value in estimator.get_params().items():
+        last = path.rpartition("__")[2]
+        other = OTHER.get(last)
+        if isinstance(value, bool):
+            other = not value
+        elif isinstance(value, (int, float)):
+            other = value + 1
+        if other is None or hasattr(value, "get_params"):
+            continue
+        if describe(other) == describe(value):
+            other = f"not {value}"
+        after = Keyed(clone(estimator).set_params(**{path: other})).key(fold)
+        assert (after == before) == (last in NOT_IN_KEYS), path
+        changed += 1
+    assert changed >= (1 if name == "majority" else 5)
+
+
+def test_order_device_and_other_methods_do_not_change_keys(grid) -> None:
+    methods = ["majority", "features-gbm", "source-only", "finetune-all", "rp-linear"]
+    plan = grid.plan(methods, seeds=[0, 1])
+    recipes = get_methods(methods)[::-1]
+    again = runner.plan([grid.data], recipes, seeds=[1, 0], folds=["two", "one"], device="cuda:3")
+    assert again.cells.keys() == plan.cells.keys()
+    assert again.fits.keys() == plan.fits.keys()
+    keys = {(c.method, c.fold, c.seed): c.key for c in plan.grid}
+    assert {(c.method, c.fold, c.seed): c.key for c in again.grid} == keys
+    alone = grid.plan(["rp-linear"], folds=["two"], seeds=[1])
+    assert [cell.key for cell in alone.grid] == [keys["rp-linear", "two", 1]]
+
+
+def test_seeds_of_data_and_of_models_are_two(grid) -> None:
+    keys = [
+        grid.plan(["source-only"], folds=["one"], seeds=[seed], data_seed=data_seed).grid[0].key
+        for seed in (0, 1)
+        for data_seed in (0, 1)
+    ]
+    assert len(set(keys)) == 4

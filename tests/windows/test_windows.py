@@ -447,6 +447,23 @@ def test_labels_outside_a_view_do_not_change_its_fingerprint(windows):
     assert windows.with_labels(y)[:5].fingerprint == windows[:5].fingerprint
 
 
+def test_the_fingerprint_of_a_store_is_hashed_once_and_not_passed_on(stored, monkeypatch):
+    known = stored.fingerprint
+    views = [stored[:5], stored.pick(["A"]), stored.without_labels(), stored.to_scheme("stages3")]
+    assert len({known, *(view.fingerprint for view in views)}) == 5
+    monkeypatch.setattr("sleepshift.windows.windows.digest", None)
+    assert stored.fingerprint == known
+    assert sent_elsewhere(stored).fingerprint == known
+
+
+def test_arrays_in_memory_that_change_have_another_fingerprint():
+    x, y = make_arrays()
+    windows = Windows(x, None, y, ch_names=CHANNELS, sfreq=10.0)
+    before = windows.fingerprint
+    x[3] += 1
+    assert windows.fingerprint != before
+
+
 # ---------------------------------------------------------------------- batches
 
 

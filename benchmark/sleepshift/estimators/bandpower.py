@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy.signal import welch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
+from sleepshift.estimators.cache import computed_once
 from sleepshift.estimators.inputs import TakesWindows, as_windows
+from sleepshift.windows.windows import Windows
 
 __all__ = ["BANDS", "BandPower"]
 
@@ -45,6 +48,9 @@ class BandPower(TakesWindows, TransformerMixin, BaseEstimator):
     segment_seconds : float
     sfreq : float or None
         Rate of plain arrays; `Windows` carry their own.
+    cache : str, Path or None
+        Folder where band powers are kept; see `sleepshift.estimators.cache`. Those of a store
+        are kept by person, so that splits which share people share them too.
 
     Examples
     --------
@@ -62,12 +68,14 @@ class BandPower(TakesWindows, TransformerMixin, BaseEstimator):
         relative: bool = True,
         segment_seconds: float = 4.0,
         sfreq: float | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         self.channels = channels
         self.bands = bands
         self.relative = relative
         self.segment_seconds = segment_seconds
         self.sfreq = sfreq
+        self.cache = cache
 
     def fit(self, X: Any, y: Any = None) -> BandPower:
         """Check the bands; nothing is learned.
@@ -88,11 +96,29 @@ class BandPower(TakesWindows, TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Features, shape (n_windows, n_channels * n_features a channel)."""
-        windows = as_windows(X, sfreq=self.sfreq).pick(self.channels)
-        parts = [
-            self._features(windows[start : start + _CHUNK], windows.sfreq)
-            for start in range(0, len(windows), _CHUNK)
-        ]
+        windows = as_windows(X, sfreq=self.sfreq).pick(self.channels).without_labels()
+        if self.cache is None or windows.sfreq is None:
+            return self._computed(windows)
+        person = np.zeros(len(windows), dtype=np.intp)
+        # Windows in memory are hashed as a whole each time, so they are not cut up.
+        if windows.name is not None and windows.subjects is not None:
+            person = np.unique(windows.subjects, return_inverse=True)[1]
+        own = [np.flatnonzero(person == k) for k in range(person.max() + 1)]
+        parts = np.concatenate([self._kept(self.cache, windows[positions]) for positions in own])
+        return parts[np.argsort(np.concatenate(own))]
+
+    def _kept(self, cache: str | Path, windows: Windows) -> np.ndarray:
+        bands = list((BANDS if self.bands is None else self.bands).items())
+        key = [bands, self.relative, self.segment_seconds, windows.sfreq, windows.fingerprint]
+
+        def compute(kinds: Sequence[str]) -> dict[str, np.ndarray]:
+            return {"band-powers": self._computed(windows)}
+
+        return computed_once(cache, {"band-powers": key}, compute)["band-powers"]
+
+    def _computed(self, windows: Windows) -> np.ndarray:
+        starts = range(0, len(windows), _CHUNK)
+        parts = [self._features(windows[k : k + _CHUNK], windows.sfreq) for k in starts]
         return np.concatenate(parts)
 
     def _features(self, windows: Any, sfreq: float | None) -> np.ndarray:
@@ -107,7 +133,9 @@ class BandPower(TakesWindows, TransformerMixin, BaseEstimator):
             inside = (frequency >= low) & (frequency < high)
             if not inside.any():
                 raise ValueError(f"band {name!r} ({low:g}-{high:g} Hz) is empty at {sfreq:g} Hz")
-            powers.append(density[:, :, inside].sum(axis=2) * (frequency[1] - frequency[0]))
+            # One bin after the other: NumPy's own order of adding depends on how many windows.
+            total = sum(np.moveaxis(density[:, :, inside], 2, 0))
+            powers.append(total * (frequency[1] - frequency[0]))
         power = np.stack(powers, axis=2) + _FLOOR
         features = [np.log(power)]
         if self.relative:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
-from sleepshift.estimators.readout import items, read_out
+from sleepshift.estimators.readout import head_logits, items, read_out
 from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import NetworkClassifier
 from sleepshift.estimators.training import budget, seeded, train
@@ -47,6 +48,9 @@ class FineTuner(NetworkClassifier):
         As in `SleepStager`, for the fine-tuning. A share of the target people is set aside
         to keep the best pass; with one person all passes are made.
     verbose : int
+    cache : str, Path or None
+        Folder where the features of a base whose last layer alone is trained, or nothing of
+        it, are kept; see `sleepshift.estimators.cache`.
 
     Attributes
     ----------
@@ -82,6 +86,7 @@ class FineTuner(NetworkClassifier):
         random_state: int | None = 0,
         data_seed: int = 0,
         verbose: int = 0,
+        cache: str | Path | None = None,
     ) -> None:
         self.base = base
         self.trainable = trainable
@@ -95,6 +100,7 @@ class FineTuner(NetworkClassifier):
         self.random_state = random_state
         self.data_seed = data_seed
         self.verbose = verbose
+        self.cache = cache
 
     def prerequisites(self) -> dict[str, Any]:
         """Estimators to fit first, by parameter name."""
@@ -158,6 +164,12 @@ class FineTuner(NetworkClassifier):
         """Windows a sequence, where the base stages sequences."""
         return getattr(getattr(self, "base_", self.base), "sequence_length", None)
 
+    def _logits(self, X: Any) -> np.ndarray:
+        if self.cache is None or self.trainable not in ("head", "none"):
+            return super()._logits(X)
+        features = self.read_out(X, ("features",), cache=self.cache)["features"]
+        return head_logits(self.module_, features, device=self.device)
+
     def _freeze(self, module: nn.Module) -> list[nn.Module]:
         """Switch gradients off outside the trainable part; return that part's modules."""
         parts: dict[str, list[nn.Module]] = {
@@ -185,7 +197,7 @@ class FineTuner(NetworkClassifier):
         length = self.sequence_length
         if self.trainable == "head":
             network = HeadOnFeatures(module.get_submodule("final_layer"))
-            parts = [part and _Features(module, part, length, self.device) for part in split]
+            parts = [part and self._features(module, part) for part in split]
             length = None
         else:
             network = module
@@ -196,6 +208,17 @@ class FineTuner(NetworkClassifier):
             active=active,
             **budget(self, length),
         )
+
+    def _features(self, module: nn.Module, windows: Windows) -> _Features:
+        taken = read_out(
+            module,
+            windows,
+            ("features",),
+            sequence_length=self.sequence_length,
+            device=self.device,
+            cache=self.cache,
+        )
+        return _Features(taken["features"], windows.y)
 
     def _check_frozen(
         self, module: nn.Module, active: list[nn.Module], before: dict[str, torch.Tensor]
@@ -212,23 +235,19 @@ def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 class _Features(Dataset):
-    """Features before the last layer, computed once, with the windows' labels."""
+    """Features before the last layer, with the windows' labels."""
 
-    def __init__(
-        self, module: nn.Module, windows: Windows, sequence_length: int | None, device: str
-    ) -> None:
-        taken = read_out(
-            module, windows, ("features",), sequence_length=sequence_length, device=device
-        )
-        features = taken["features"]
-        self.x = torch.from_numpy(features)
-        self.y = torch.from_numpy(windows.y.astype(np.int64))
+    def __init__(self, features: np.ndarray, codes: np.ndarray) -> None:
+        self.features = features
+        self.codes = codes.astype(np.int64)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.features)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, ...]:
-        return self.x[i], self.y[i]
+        x, y = self.__getitems__([i])
+        return x[0], y[0]
 
     def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, ...]:
-        return self.x[indices], self.y[indices]
+        x, y = self.features[indices], self.codes[indices]
+        return torch.from_numpy(np.asarray(x)), torch.from_numpy(y)

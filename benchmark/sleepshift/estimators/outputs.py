@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 
-from sleepshift.atomic import new_folder, seal, whole
-from sleepshift.digest import digest, digest_array
 from sleepshift.errors import DataError
 from sleepshift.models.taps import Groups
 from sleepshift.windows.sequences import Sequences
@@ -45,8 +42,8 @@ def teacher_outputs(
     attention : sequence of sequences of str
         Groups of submodules whose maps are compared.
     cache : str, Path or None
-        Folder where a network's outputs are kept, by a hash of the network and the windows;
-        the same ones are not computed again. None keeps nothing.
+        Folder where a network's outputs are kept; see `sleepshift.estimators.cache`. None
+        keeps nothing.
 
     Returns
     -------
@@ -61,27 +58,6 @@ def teacher_outputs(
     kinds, windows = sorted(set(kinds)), windows.without_labels()
     if not kinds:
         return {}
-    who = _identity(teacher)
-    if cache is None or who is None:
-        return _compute(teacher, windows, kinds, attention)
-    what = windows.fingerprint
-    groups = {kind: attention if kind == "attention" else () for kind in kinds}
-    folders = {k: Path(cache) / digest([who, what, k, groups[k]]) for k in kinds}
-    if missing := [kind for kind in kinds if not whole(folders[kind])]:
-        computed = _compute(teacher, windows, missing, attention)
-        for kind in missing:
-            with new_folder(folders[kind]) as folder:
-                for name, array in computed.items():
-                    if name.partition(".")[0] == kind:
-                        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-                seal(folder)
-    files = [file for kind in kinds for file in sorted(folders[kind].glob("*.npy"))]
-    return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
-
-
-def _compute(
-    teacher: Any, windows: Windows, kinds: Sequence[str], attention: Groups
-) -> dict[str, np.ndarray]:
     needed = getattr(teacher, "ch_names_", ())
     numbered = all(name.isdecimal() for name in windows.ch_names)
     if not numbered and (missing := [c for c in needed if c not in windows.ch_names]):
@@ -90,7 +66,7 @@ def _compute(
             f"{', '.join(windows.ch_names)}; join both views with Windows.paired"
         )
     if hasattr(teacher, "read_out"):
-        return teacher.read_out(windows, kinds, attention=attention)
+        return teacher.read_out(windows, kinds, attention=attention, cache=cache)
     if set(kinds) - {"logits"}:
         raise ValueError(
             f"the teacher is no network, so it has no {', '.join(set(kinds) - {'logits'})}; "
@@ -98,17 +74,6 @@ def _compute(
         )
     probabilities = teacher.predict_proba(windows)
     return {"logits": np.log(probabilities.clip(_FLOOR)).astype(np.float32)}
-
-
-def _identity(teacher: Any) -> str | None:
-    """Hash of a fitted network and of the view it takes; None if it is no network."""
-    module: nn.Module | None = getattr(teacher, "module_", None)
-    if module is None:
-        return None
-    weights = {k: digest_array(v.numpy(force=True)) for k, v in module.state_dict().items()}
-    length = getattr(teacher, "sequence_length", None)
-    # What weights do not tell (a dilation, a stride) is in how the modules are written out.
-    return digest([repr(module), weights, list(teacher.ch_names_), length])
 
 
 class Joined(Dataset):

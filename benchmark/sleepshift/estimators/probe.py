@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,18 +30,32 @@ class LinearProbe(DelegatingClassifier):
     classifier : classifier or None
         Learns from the features of the labelled target windows, or of (X, y) where there
         are none; None is standardisation and logistic regression.
+    cache : str, Path or None
+        Folder where the features of an encoder that is a network are kept for other probes;
+        see `sleepshift.estimators.cache`.
 
     Attributes
     ----------
     encoder_, classifier_ : fitted
     classes_ : ndarray
+
+    Examples
+    --------
+    >>> from sleepshift.estimators import SleepStager
+    >>> X, y = np.random.default_rng(0).normal(size=(20, 2, 300)), np.arange(20) % 2
+    >>> encoder = SleepStager(sfreq=10.0, max_epochs=1, model_params={"n_conv_chs": 2})
+    >>> LinearProbe(encoder).fit(X, y).predict(X).shape
+    (20,)
     """
 
     __metadata_request__fit = {"X_target_unlabeled": True}
 
-    def __init__(self, encoder: Any, classifier: Any = None) -> None:
+    def __init__(
+        self, encoder: Any, classifier: Any = None, cache: str | Path | None = None
+    ) -> None:
         self.encoder = encoder
         self.classifier = classifier
+        self.cache = cache
 
     def prerequisites(self) -> dict[str, Any]:
         """Estimators to fit first, by parameter name."""
@@ -65,7 +81,10 @@ class LinearProbe(DelegatingClassifier):
         return self
 
     def _inputs(self, X: Any) -> np.ndarray:
-        return self.encoder_.transform(X)
+        transform = self.encoder_.transform
+        if "cache" in inspect.signature(transform).parameters:
+            return transform(X, cache=self.cache)
+        return transform(X)
 
     @property
     def n_parameters_(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -160,11 +161,18 @@ class RelativePositioning(StoredNetwork, TakesWindows, TransformerMixin, BaseEst
         self._remember(encoder.eval(), windows)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Embeddings, shape (n_windows, embedding_size)."""
+    def transform(self, X: Any, *, cache: str | Path | None = None) -> np.ndarray:
+        """Embeddings, shape (n_windows, embedding_size).
+
+        Parameters
+        ----------
+        X : as in `fit`
+        cache : str, Path or None
+            Folder where embeddings are kept; see `sleepshift.estimators.cache`.
+        """
         check_is_fitted(self, "encoder_")
         windows = as_fitted(X, self)
-        return predict_logits(self.encoder_, windows, device=self.device)
+        return predict_logits(self.encoder_, windows, device=self.device, cache=cache)
 
     def pretrained_module(self, n_outputs: int) -> nn.Module:
         """A copy of the encoder under a fresh linear head."""

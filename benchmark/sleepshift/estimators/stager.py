@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,12 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
         return as_fitted(X, self)
 
     def read_out(
-        self, X: Any, kinds: Sequence[str] = ("logits",), *, attention: Groups = ()
+        self,
+        X: Any,
+        kinds: Sequence[str] = ("logits",),
+        *,
+        attention: Groups = (),
+        cache: str | Path | None = None,
     ) -> dict[str, np.ndarray]:
         """What the network computes on its way to the logits, one row a window.
 
@@ -68,6 +74,8 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
         kinds : sequence of {"logits", "features", "window", "attention"}
         attention : sequence of sequences of str
             Groups of submodules; see `sleepshift.models.taps.tapped`.
+        cache : str, Path or None
+            Folder where outputs are kept; see `sleepshift.estimators.cache`.
         """
         windows, length = self._view(X), self.sequence_length
         return read_out(
@@ -77,6 +85,7 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
             attention=attention,
             sequence_length=length,
             device=self.device,
+            cache=cache,
         )
 
     def _logits(self, X: Any) -> np.ndarray:
@@ -108,9 +117,9 @@ class NetworkClassifier(TakesWindows, ClassifierMixin, BaseEstimator):
             raise ValueError("the network's output is not finite; does X hold NaN?")
         return self.classes_[logits.argmax(axis=1)]
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Features before the last layer, shape (n_windows, n_features)."""
-        features = self.read_out(X, ("features",))["features"]
+    def transform(self, X: Any, *, cache: str | Path | None = None) -> np.ndarray:
+        """Features before the last layer, shape (n_windows, n_features); see `read_out`."""
+        features = self.read_out(X, ("features",), cache=cache)["features"]
         return features.reshape(len(features), -1)
 
     def pretrained_module(self, n_outputs: int) -> nn.Module:

@@ -17,7 +17,12 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import Dataset, RandomSampler
 
-from sleepshift.errors import TaskError
+from sleepshift.estimators.devices import (
+    mixed_precision,
+    on_device,
+    resolve_device,
+    single_precision,
+)
 from sleepshift.models.parts import forget_passes
 from sleepshift.models.taps import by_window
 from sleepshift.windows.windows import identity_collate
@@ -27,10 +32,10 @@ __all__ = [
     "budget",
     "cross_entropy",
     "on_epoch",
-    "resolve_device",
     "seeded",
     "settle",
     "train",
+    "watchers",
 ]
 
 #: Called after each training pass as ``f(epoch, max_epochs, row of history)``; a runner sets
@@ -39,33 +44,8 @@ on_epoch: ContextVar[Callable[[int, int, dict[str, Any]], None] | None] = Contex
     "on_epoch", default=None
 )
 
-
-def resolve_device(device: str) -> str:
-    """``"auto"`` is CUDA where there is one, then MPS, then the CPU."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there before anything is computed.
-
-    Raises
-    ------
-    TaskError
-        Naming it.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available()}
-    there["mps"] = torch.backends.mps.is_available()
-    kind, _, number = device.partition(":")
-    known = device == "auto" or (kind in there and (not number or number.isdecimal()))
-    if not known:
-        raise TaskError(f"--device {device}: use auto, cpu, cuda, cuda:N or mps")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if not there.get(kind, True) or (number and int(number) >= count):
-        raise TaskError(f"--device {device}: there is none on this machine; use auto or cpu")
+#: Further skorch callbacks of every training; a runner sets them to follow what is trained.
+watchers: ContextVar[tuple[Callback, ...]] = ContextVar("watchers", default=())
 
 
 @contextlib.contextmanager
@@ -184,6 +164,11 @@ class _Classifier(EEGClassifier):
         except KeyboardInterrupt:
             raise _Interrupted from None
 
+    def infer(self, x: Any, **fit_params: Any) -> Any:
+        with mixed_precision(self.device):
+            output = super().infer(x, **fit_params)
+        return single_precision(output)
+
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, parameter in super().get_all_learnable_params():
             if parameter.requires_grad:
@@ -301,7 +286,14 @@ def train(
     if n_drawn is not None:
         sampler = RandomSampler(data, num_samples=n_drawn)  # type: ignore[arg-type]
         drawing = {"iterator_train__sampler": sampler, "iterator_train__shuffle": False}
-    watching = [] if valid is None else _watching(monitor, max_epochs, patience)
+    device = resolve_device(device)
+    data, valid = on_device(data, device), on_device(valid, device)
+    watching: list[tuple[str, Callback]] = [("report", _Report())]
+    if valid is not None and monitor != "loss":
+        watching.append(("score", _MacroF1()))
+    watching += [(f"watcher_{k}", watcher) for k, watcher in enumerate(watchers.get())]
+    if valid is not None:  # the last, since it ends the pass for those behind it
+        watching.append(("stop", _stopping(monitor, max_epochs, patience)))
     net = _Classifier(
         module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         active=active,
@@ -317,10 +309,10 @@ def train(
         **drawing,
         # Batch normalisation cannot train on a last batch of one window.
         iterator_train__drop_last=n_items > batch_size and n_items % batch_size == 1,
-        callbacks=[("report", _Report()), *watching, *callbacks],
+        callbacks=[*watching, *callbacks],
         callbacks__valid_acc=None,
         classes=[0],
-        device=resolve_device(device),
+        device=device,
         verbose=verbose,
     )
     try:
@@ -335,9 +327,9 @@ def train(
     return history
 
 
-def _watching(monitor: str, max_epochs: int, patience: int | None) -> list[tuple[str, Callback]]:
-    """Callbacks that stop early and keep the best pass."""
-    stopping = _Stopping(
+def _stopping(monitor: str, max_epochs: int, patience: int | None) -> _Stopping:
+    """Stops early and keeps the best pass."""
+    return _Stopping(
         f"valid_{monitor}",
         lower_is_better=monitor == "loss",
         patience=max_epochs + 1 if patience is None else patience,
@@ -345,8 +337,6 @@ def _watching(monitor: str, max_epochs: int, patience: int | None) -> list[tuple
         load_best=True,
         sink=_silent,
     )
-    score = [] if monitor == "loss" else [("score", _MacroF1())]
-    return [*score, ("stop", stopping)]
 
 
 def _silent(message: str) -> None:

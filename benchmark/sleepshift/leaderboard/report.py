@@ -15,6 +15,7 @@ from sleepshift.digest import digest
 from sleepshift.errors import GridError, TaskError, one_line
 from sleepshift.leaderboard.consistency import check_measured
 from sleepshift.leaderboard.frame import results_frame
+from sleepshift.leaderboard.jobs import jobs_frame
 from sleepshift.leaderboard.nights import example_nights, nights_frame
 from sleepshift.leaderboard.page import differing_page, plotting, render_page, write_page
 from sleepshift.leaderboard.results import ROWS, Results, parse_results, read_results
@@ -114,7 +115,7 @@ def write_report(
     hashes = {part: digest(text) for part, text in measured.items()}
     # Everything follows from what will be read again, and is made before anything is written.
     results = parse_results(measured, {**found.manifest, "drawn_by": plotting(), **hashes})
-    derived = dict(_derived(results))
+    derived = {**dict(_derived(results)), "jobs.csv": _csv(jobs_frame(runs, list(found.tasks)))}
     page = render_page(results)
     out.mkdir(parents=True, exist_ok=True)
     for part, text in measured.items():

@@ -36,6 +36,9 @@ class Fold:
         bound, and for no other method.
     group : str
         What the tables call the test people; folds of one group are pooled.
+    source_validation, target_validation : tuple of str
+        Those of the test people who were held out of the source or of the labelled target
+        people to choose settings on; see `hold_out`.
     """
 
     name: str
@@ -46,6 +49,14 @@ class Fold:
     transductive: bool = False
     privileged: Windows | None = None
     group: str = "all"
+    source_validation: tuple[str, ...] = ()
+    target_validation: tuple[str, ...] = ()
+
+    @property
+    def validation(self) -> dict[str, str]:
+        """Person -> role, of those held out to choose settings on."""
+        roles = ("source_validation", "target_validation")
+        return {person: role for role in roles for person in getattr(self, role)}
 
     @property
     def n_labeled(self) -> int:
@@ -68,12 +79,7 @@ class Fold:
         for part in (self.test, self.target_unlabeled, self.privileged):
             if part is not None and part.has_labels:
                 raise LeakageError(f"fold {self.name}: test labels can be read")
-        own = self.target_unlabeled
-        if self.transductive and (
-            own is None
-            or not own.shares_store(self.test)
-            or not np.array_equal(own.rows, self.test.rows)
-        ):
+        if self.transductive and not self._learns_from_test():
             raise LeakageError(f"fold {self.name}: not the test people's own signals")
         parts = {"source": self.source, "test": self.test}
         if self.target_labeled is not None:
@@ -82,3 +88,11 @@ class Fold:
             parts["target_unlabeled"] = self.target_unlabeled
         audit_labels(parts)
         audit_split(parts)
+
+    def _learns_from_test(self) -> bool:
+        """Whether the unlabelled signals are those of the test people, and of no one held out."""
+        own, test, people = self.target_unlabeled, self.test, self.test.subjects
+        if own is None or people is None or not own.shares_store(test):
+            return False
+        held_out = np.isin(people, list(self.validation))
+        return np.array_equal(own.rows, test.rows[~held_out])

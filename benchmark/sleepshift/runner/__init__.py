@@ -5,6 +5,7 @@ from sleepshift.runner.execute import Outcome, execute, missing
 from sleepshift.runner.grid import read_grid, record_grid
 from sleepshift.runner.plan import Plan, TaskData, check_overrides, plan
 from sleepshift.runner.request import Request
+from sleepshift.runner.tracking import Tracker
 from sleepshift.runner.work import Options
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Plan",
     "Request",
     "TaskData",
+    "Tracker",
     "check_overrides",
     "execute",
     "missing",

@@ -12,7 +12,7 @@ from typing import Any
 from sleepshift.errors import ClusterError, SleepShiftError, one_line
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.runner.plan import Plan
-from sleepshift.runner.request import planned
+from sleepshift.runner.request import Request, planned
 from sleepshift.runner.work import Done, Options, Workbench
 
 __all__ = ["connected", "local_workers", "on_workers"]
@@ -109,7 +109,8 @@ def connected(address: str) -> Iterator[Any]:
     from distributed import Client
 
     # A scheduler that is lost is said in one line of ours, not in Dask's tracebacks.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
@@ -158,7 +159,7 @@ def on_workers(
 
     if plan.request is None:
         raise ValueError("workers make a plan anew from its saved request; this one has none")
-    where = (str(root.resolve()), plan.request, options)
+    where = (str(root.resolve()), *plan.request, options)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     cards = any(GPU in worker.get("resources", {}) for worker in workers)
     futures: dict[str, Any] = {}
@@ -208,9 +209,11 @@ def _trains(estimator: Any) -> bool:
     return any(name.rpartition("__")[2] == "device" for name in estimator.get_params())
 
 
-def _do(root: str, request: str, options: Options, key: str, *before: Done) -> Done:
+def _do(
+    root: str, kind: type[Request], name: str, options: Options, key: str, *before: Done
+) -> Done:
     """Runs on a worker."""
-    plan = planned(Path(root), request)
+    plan = planned(Path(root), kind, name)
     if key not in plan.cells and key not in plan.fits:
         raise ClusterError(
             "a worker plans other jobs than this process; give all machines the same versions"

@@ -71,7 +71,8 @@ class _CellFacts(BaseModel):
     #: A digest: as a folder's name it must lead nowhere else.
     key: str | None = Field(pattern=r"^[0-9a-f]{20}$")
     skipped: str | None
-    artifacts: list[str] = []
+    #: None in records of older versions.
+    artifacts: list[str] | None = None
 
 
 class _Record(BaseModel):

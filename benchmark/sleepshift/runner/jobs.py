@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -11,26 +13,25 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from sleepshift.estimators.routing import fit_routed
-from sleepshift.estimators.training import resolve_device
 from sleepshift.runner.artifacts import ArtifactStore
+from sleepshift.runner.costs import Cost, measured
 from sleepshift.runner.counts import person_counts
 from sleepshift.runner.keys import describe, target_roles
 from sleepshift.runner.plan import CellJob, FitJob, Plan
 from sleepshift.windows.store import library_versions
 
-__all__ = ["run_cell", "run_fit"]
+__all__ = ["device_of", "run_cell", "run_fit"]
 
 
 def run_fit(job: FitJob, plan: Plan, store: ArtifactStore) -> None:
     """Fit an artifact and store it."""
-    start = time.perf_counter()
-    fitted = _fit(job, plan, store)
+    with measured(device_of(job.estimator)) as cost:
+        start = time.perf_counter()
+        fitted = _fit(job, plan, store)
+        seconds = time.perf_counter() - start
     facts = {
-        "key": job.key,
-        "estimator": describe(job.estimator),
-        "needs": job.needs,
-        "fit_seconds": time.perf_counter() - start + _seconds_of(job.needs, store),
-        "device": resolve_device(getattr(job.estimator, "device", "cpu")),
+        **_facts(job, cost),
+        "fit_seconds": seconds + _seconds_of(job.needs, store),
         "versions": _versions(job.needs.values(), store),
     }
     store.save_artifact(job.key, fitted, facts)
@@ -44,21 +45,21 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
     FloatingPointError
         If the predicted probabilities are not finite.
     """
-    start = time.perf_counter()
-    if job.artifact is not None:
-        fitted = store.load_artifact(job.artifact, job.estimator)
-        fit_seconds = store.artifact_facts(job.artifact)["fit_seconds"]
-    else:
-        fitted = _fit(job, plan, store)
-        fit_seconds = time.perf_counter() - start + _seconds_of(job.needs, store)
-    start = time.perf_counter()
-    probabilities = _probabilities(fitted, job)
-    predict_seconds = time.perf_counter() - start
+    with measured(device_of(job.estimator)) as cost:
+        start = time.perf_counter()
+        if job.artifact is not None:
+            fitted = store.load_artifact(job.artifact, job.estimator)
+            fit_seconds = store.artifact_facts(job.artifact)["fit_seconds"]
+        else:
+            fitted = _fit(job, plan, store)
+            fit_seconds = time.perf_counter() - start + _seconds_of(job.needs, store)
+        start = time.perf_counter()
+        probabilities = _probabilities(fitted, job)
+        predict_seconds = time.perf_counter() - start
     truth = job.data.windows.labels_of(job.test)
     facts = {
-        "key": job.key,
-        "estimator": describe(job.estimator),
-        "needs": job.needs,
+        **_facts(job, cost),
+        "artifact": job.artifact,
         "fit_seconds": fit_seconds,
         "predict_seconds": predict_seconds,
         "n_parameters": _n_parameters(fitted),
@@ -80,7 +81,25 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
     store.save_cell(job.key, predictions, people, facts)
 
 
-def _fit(job: FitJob | CellJob, plan: Plan, store: ArtifactStore) -> Any:
+def device_of(estimator: Any) -> str:
+    """Where an estimator, or a part of it, computes; ``"cpu"`` where it does not say."""
+    parameters = estimator.get_params().items()
+    return next((v for name, v in parameters if name.rpartition("__")[2] == "device"), "cpu")
+
+
+def _facts(job: FitJob, cost: Cost) -> dict[str, Any]:
+    """What every job's manifest says."""
+    return {
+        "key": job.key,
+        "name": job.name,
+        "estimator": describe(job.estimator),
+        "needs": job.needs,
+        "cost": cost.facts(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _fit(job: FitJob, plan: Plan, store: ArtifactStore) -> Any:
     estimator = clone(job.estimator)
     for parameter, key in job.needs.items():
         base = store.load_artifact(key, plan.fits[key].estimator)

@@ -103,14 +103,14 @@ class GridCell:
 class Plan:
     """Jobs by key, and the grid that asks for them.
 
-    `request` names what another process can make the same plan from; see
-    `sleepshift.runner.request.Request`.
+    `request` is what another process can make the same plan from: a kind of
+    `sleepshift.runner.request.Request`, and the name of one that is saved.
     """
 
     fits: dict[str, FitJob] = field(default_factory=dict)
     cells: dict[str, CellJob] = field(default_factory=dict)
     grid: list[GridCell] = field(default_factory=list)
-    request: str | None = None
+    request: tuple[type, str] | None = None
 
     def job(self, key: str) -> FitJob:
         """The job of a key."""

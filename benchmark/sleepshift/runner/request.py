@@ -86,30 +86,32 @@ class Request(BaseModel):
             overrides=self.overrides,
         )
 
-    def save(self, root: Path) -> str:
-        """Write it where the workers of a run find it; returns its name.
+    def make(self, root: Path) -> tuple[Plan, list[TaskData]]:
+        """Open and plan, and write down where workers find from what.
 
         Parameters
         ----------
         root : Path
             Folder of the run.
         """
+        opened = self.open(root)
+        made = self.plan(opened)
         content = self.model_dump(mode="json")
-        name = digest(content)
-        write_json(root / "plans" / f"{name}.json", content)
-        return name
+        made.request = (type(self), digest(content))
+        write_json(root / "plans" / f"{made.request[1]}.json", content)
+        return made, opened
 
 
 @lru_cache(maxsize=2)
-def planned(root: Path, name: str) -> Plan:
-    """The plan of a saved request, made once in a process.
+def planned(root: Path, kind: type[Request], name: str) -> Plan:
+    """The plan of a request that was made, once in a process.
 
     Parameters
     ----------
     root : Path
         Folder of the run.
-    name : str
-        As `Request.save` returned it.
+    kind, name
+        The ``request`` of the plan.
 
     Raises
     ------
@@ -121,9 +123,7 @@ def planned(root: Path, name: str) -> Plan:
     if content is None:
         raise GridError(f"a worker does not see {path}; --out must be on a disk that all share")
     try:
-        request = Request.model_validate(content)
+        request = kind.model_validate(content)
     except ValidationError as error:
         raise GridError(f"{path} is damaged ({error.errors()[0]['msg']}); run again") from None
-    made = request.plan(request.open(root))
-    made.request = name
-    return made
+    return request.plan(request.open(root))

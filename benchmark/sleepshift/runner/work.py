@@ -19,7 +19,9 @@ from uuid import uuid4
 from sleepshift.errors import StorageError
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.runner.jobs import run_cell, run_fit
+from sleepshift.runner.keys import describe
 from sleepshift.runner.plan import CellJob, FitJob, Plan
+from sleepshift.runner.tracking import Tracker
 
 __all__ = ["Done", "Options", "Workbench", "tune_allocator"]
 
@@ -37,11 +39,14 @@ class Options:
         machine, however many workers there are; another number rounds differently.
     timeout : float or None
         Seconds after which a job has failed.
+    wandb : str or None
+        Project of Weights & Biases that follows the run.
     """
 
     run: str = field(default_factory=lambda: uuid4().hex)
     threads: int = 1
     timeout: float | None = None
+    wandb: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,10 +148,14 @@ class Workbench:
         for need in job.after:
             if not self.store.has_artifact(need):
                 self._run(self.plan.fits[need])
-        if isinstance(job, CellJob):
-            run_cell(job, self.plan, self.store)
-        else:
-            run_fit(job, self.plan, self.store)
+        kind = "cell" if isinstance(job, CellJob) else "fit"
+        tracker = Tracker(self.options.wandb, self.store.root)
+        config = {"estimator": describe(job.estimator), "fold": job.fold.name}
+        with tracker.job(key=job.key, kind=kind, name=job.name, task=job.task, config=config):
+            if isinstance(job, CellJob):
+                run_cell(job, self.plan, self.store)
+            else:
+                run_fit(job, self.plan, self.store)
 
     def _fail(self, job: FitJob, reason: str, trace: str = "") -> tuple[str, str]:
         self.store.save_failure(job.key, reason, trace, run=self.options.run)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from sleepshift.digest import digest, digest_array
 from sleepshift.errors import DataError
 from sleepshift.stages import convert, get_scheme
+from sleepshift.windows.reading import RowReader
 
 __all__ = ["Windows", "identity_collate"]
 
@@ -80,10 +81,12 @@ class Windows(Dataset):
         if len(metadata) != len(signals):
             raise ValueError(f"{len(metadata)} rows of metadata for {len(signals)} windows")
         self._signals = signals
+        self._reader = RowReader.of(signals)
         self._frame = metadata.reset_index(drop=True)
         #: One for each of `rows`, so that no view holds labels of windows it does not have.
         self._labels = None if y is None else np.asarray(y)
         self._picks: np.ndarray | None = None
+        self._fingerprint: str | None = None
         self.name = name
         self.rows = np.arange(len(signals))
         self.ch_names = tuple(ch_names)
@@ -223,24 +226,34 @@ class Windows(Dataset):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what these windows hold: content, rows, channels, labels or none."""
+        """Hash of what these windows hold: content, rows, channels, labels or none.
+
+        That of a store is remembered; arrays in memory are read anew, since they can change.
+        """
+        if self._fingerprint is not None:
+            return self._fingerprint
         content: Any = self.name
         if content is None:  # a store's name covers all of this
             people = self._frame.to_json(orient="split", double_precision=15)
             content = [digest_array(np.asarray(self._signals)), people, self.sfreq]
         labels = None if self._labels is None else digest_array(self._labels)
-        return digest([content, digest_array(self.rows), self.ch_names, labels, self.scheme])
+        found = digest([content, digest_array(self.rows), self.ch_names, labels, self.scheme])
+        if self.name is not None:
+            self._fingerprint = found
+        return found
 
     # ------------------------------------------------------------------ other views
 
     def _view(self) -> Self:
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
+        new._fingerprint = None
         return new
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle a memory-mapped file by its path: signals stay on disk."""
         state, signals = self.__dict__.copy(), self._signals
+        del state["_reader"]
         if isinstance(signals, np.memmap) and isinstance(signals.base, mmap.mmap):
             path = Path(str(signals.filename))
             state["_signals"] = (path, signals.dtype, signals.offset, signals.shape)
@@ -255,6 +268,7 @@ class Windows(Dataset):
                 raise DataError(f"{path} cannot be opened again ({error})") from None
             state = {**state, "_signals": signals}
         self.__dict__.update(state)
+        self._reader = RowReader.of(self._signals)
 
     def take(self, rows: np.ndarray) -> Windows:
         """Windows of these positions (of this view, not of the store), in their order."""
@@ -373,6 +387,8 @@ class Windows(Dataset):
     # ------------------------------------------------------------------ reading
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
+        if self._reader is not None:
+            return self._reader(rows, self._picks)
         if self._picks is None:
             return np.asarray(self._signals[rows])
         return np.asarray(self._signals[rows[:, None], self._picks])
