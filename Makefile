@@ -1,13 +1,13 @@
 # make run        a simulated cross-age and a simulated distillation grid, ending with pages
 # make test       style, types and tests, offline
 # make test-page  a leaderboard's page in Chromium, installed with apt where it is missing
-# make speed      what the machinery costs, as ratios within one run
+# make speed      what the machinery costs, as ratios: leaderboards/speed.md; half an hour of an idle machine
 # Each builds its own virtual environment first, from a bare Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Tests run two to a machine, one thread each: two threads each would be several times slower.
+# Jobs and tests run two to a machine, one thread each: two threads each are several times slower.
 WORKERS ?= 2
 
 # A few of the distillation methods, with their controls.
@@ -16,14 +16,14 @@ DISTILLATION = majority,features-logreg,teacher,student-only,label-smoothing,kd-
 .PHONY: run test test-page speed install clean
 
 run: install
-	$(BIN)/sleepshift run cross-age-simulated --out runs/cross-age
+	$(BIN)/sleepshift run cross-age-simulated --workers $(WORKERS) --out runs/cross-age
 	$(BIN)/sleepshift report runs/cross-age
-	$(BIN)/sleepshift run scalp-to-ear-simulated --folds 0 --out runs/distillation --methods $(DISTILLATION)
+	$(BIN)/sleepshift run scalp-to-ear-simulated --folds 0 --workers $(WORKERS) --out runs/distillation --methods $(DISTILLATION)
 	$(BIN)/sleepshift report runs/distillation --partial
 
 test: install
-	$(BIN)/ruff check benchmark tests
-	$(BIN)/ruff format --check benchmark tests
+	$(BIN)/ruff check benchmark examples tests
+	$(BIN)/ruff format --check benchmark examples tests
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
@@ -36,7 +36,7 @@ test-page: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/leaderboard/page
 
 speed: install
-	$(BIN)/python benchmark/speed.py
+	PYTHONPATH=benchmark $(BIN)/python -m speed
 
 install: $(VENV)/installed
 

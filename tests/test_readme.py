@@ -68,7 +68,7 @@ def test_the_dataset_example_reads_edf_with_annotations(tmp_path: Path) -> None:
 
 def test_the_method_example_runs_in_a_grid(toy_task: Path, tmp_path: Path) -> None:
     from sleepshift import runner
-    from sleepshift.leaderboard.report import collect
+    from sleepshift.leaderboard.collect import collect
     from sleepshift.windows import read_manifest
 
     names: dict = {}

@@ -179,7 +179,7 @@ def _summarise(plan: Plan, outcome: Outcome, out: Path) -> None:
 
 def _show(out: Path, tasks: list[str], tracker: Tracker) -> None:
     """Print the table of what there is by now, and track it."""
-    from sleepshift.leaderboard.report import collect
+    from sleepshift.leaderboard.collect import collect
     from sleepshift.leaderboard.tracked import track_results
 
     try:

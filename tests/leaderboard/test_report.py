@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from sleepshift.errors import GridError
+from sleepshift.leaderboard.collect import collect
 from sleepshift.leaderboard.frame import results_frame
 from sleepshift.leaderboard.metrics import METRICS
-from sleepshift.leaderboard.report import check_report, collect, write_report
+from sleepshift.leaderboard.report import check_report, write_report
 from sleepshift.leaderboard.results import ROWS, read_results
 
 TABLES = ("leaderboard", "pairs", "gains", "gaps", "sleep", "ranks", "human")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sleepshift.leaderboard.collect import collect
 from sleepshift.leaderboard.metrics import METRICS
-from sleepshift.leaderboard.report import collect
 from sleepshift.leaderboard.tracked import cell_scores, track_results
 from sleepshift.runner.tracking import Tracker, TrackingWarning
 

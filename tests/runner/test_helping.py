@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sleepshift.leaderboard.report import collect
+from sleepshift.leaderboard.collect import collect
 from sleepshift.protocol import Task, load_task
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"

@@ -10,19 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from braindecode import EEGClassifier
 from sklearn.metrics import f1_score
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import Dataset, RandomSampler
 
-from sleepshift.estimators.devices import (
-    mixed_precision,
-    on_device,
-    resolve_device,
-    single_precision,
-)
+from sleepshift.estimators.devices import on_device, resolve_device
+from sleepshift.estimators.interruptions import Enough, Interrupted
 from sleepshift.models.parts import forget_passes
 from sleepshift.models.taps import by_window
 from sleepshift.windows.windows import identity_collate
@@ -120,59 +115,12 @@ class _MacroF1(Callback):
         net.history.record("valid_macro_f1", float(score))
 
 
-class _Enough(KeyboardInterrupt):
-    """Early stopping's own interruption."""
-
-
-class _Interrupted(BaseException):
-    """The user's interruption, on its way past skorch."""
-
-
 class _Stopping(EarlyStopping):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         try:
             super().on_epoch_end(net, **kwargs)
         except KeyboardInterrupt:
-            raise _Enough from None
-
-
-class _Classifier(EEGClassifier):
-    """An `EEGClassifier` whose frozen parts stay frozen.
-
-    skorch switches the whole module to training mode on every batch, which would move the
-    statistics of frozen batch normalisations and drop activations of frozen layers; and it
-    hands frozen parameters to the optimiser. And it takes Ctrl-C for the end of training: a
-    half-trained network would pass for a trained one.
-    """
-
-    def __init__(
-        self, module: Any, *args: Any, active: Sequence[nn.Module] | None = None, **kwargs: Any
-    ) -> None:
-        self.active = active
-        super().__init__(module, *args, **kwargs)
-
-    def _set_training(self, training: bool = True) -> None:
-        super()._set_training(training and self.active is None)
-        for part in self.active or ():
-            part.train(training)
-
-    def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().fit_loop(*args, **kwargs)
-        except _Enough:
-            raise
-        except KeyboardInterrupt:
-            raise _Interrupted from None
-
-    def infer(self, x: Any, **fit_params: Any) -> Any:
-        with mixed_precision(self.device):
-            output = super().infer(x, **fit_params)
-        return single_precision(output)
-
-    def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for name, parameter in super().get_all_learnable_params():
-            if parameter.requires_grad:
-                yield name, parameter
+            raise Enough from None
 
 
 def budget(estimator: Any, sequence_length: int | None = None) -> dict[str, Any]:
@@ -277,6 +225,8 @@ def train(
     FloatingPointError
         If training diverged.
     """
+    from sleepshift.estimators.classifier import Classifier
+
     if max_epochs < 1:
         raise ValueError(f"max_epochs is at least 1, not {max_epochs}")
     if monitor not in ("loss", "macro_f1"):
@@ -294,7 +244,7 @@ def train(
     watching += [(f"watcher_{k}", watcher) for k, watcher in enumerate(watchers.get())]
     if valid is not None:  # the last, since it ends the pass for those behind it
         watching.append(("stop", _stopping(monitor, max_epochs, patience)))
-    net = _Classifier(
+    net = Classifier(
         module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         active=active,
         criterion=cross_entropy() if criterion is None else criterion,
@@ -318,7 +268,7 @@ def train(
     try:
         with forget_passes(module):
             net.fit(data, None)
-    except _Interrupted:
+    except Interrupted:
         raise KeyboardInterrupt from None
     module.to("cpu").eval()
     history = [_plain(row) for row in net.history]

@@ -9,21 +9,18 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import TemplateError
 
-from sleepshift import __version__
 from sleepshift.atomic import write_json, write_text
 from sleepshift.digest import digest
 from sleepshift.errors import GridError, TaskError, one_line
+from sleepshift.leaderboard.collect import collect
 from sleepshift.leaderboard.consistency import check_measured
-from sleepshift.leaderboard.frame import results_frame
 from sleepshift.leaderboard.jobs import jobs_frame
 from sleepshift.leaderboard.nights import example_nights, nights_frame
 from sleepshift.leaderboard.page import differing_page, plotting, render_page, write_page
 from sleepshift.leaderboard.results import ROWS, Results, parse_results, read_results
-from sleepshift.leaderboard.table import check_grid
 from sleepshift.leaderboard.text import to_latex, to_markdown
-from sleepshift.runner import read_grid
 
-__all__ = ["check_report", "collect", "write_report"]
+__all__ = ["check_report", "write_report"]
 
 #: Figures are written with so many significant digits; tables are made from what was written.
 DIGITS = "%.9g"
@@ -31,50 +28,6 @@ DIGITS = "%.9g"
 # What rows and facts that nobody wrote this way can raise in what is made of them.
 _WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _DAMAGE = (TaskError, TemplateError, *_WRONG)
-
-
-def collect(
-    runs: Path,
-    *,
-    tasks: Sequence[str] | None = None,
-    partial: bool = False,
-    mixed: bool = False,
-) -> Results:
-    """What a run has scored so far, night by night figures aside.
-
-    Parameters
-    ----------
-    runs : Path
-        Folder of a run.
-    tasks : sequence of str or None
-        Tasks to report; None is all in the run.
-    partial, mixed : bool
-        Allow missing cells, or rows that do not belong together; the table says so.
-
-    Returns
-    -------
-    Results
-
-    Raises
-    ------
-    GridError
-        If the grid is incomplete or mixed, or holds nothing to report.
-    """
-    grid, rows = read_grid(runs), results_frame(runs)
-    if unknown := [name for name in tasks or () if name not in grid["tasks"]]:
-        raise GridError(f"{runs} holds no task {unknown[0]!r}; it has {', '.join(grid['tasks'])}")
-    if tasks is not None:
-        rows = rows[rows["task"].isin(list(tasks))]
-    if not (rows["status"] == "ok").any():
-        reasons = rows["status"].drop_duplicates().tolist()
-        raise GridError(f"no cell has been scored; the first one is {reasons[0]}")
-    unused = [c for c in rows if c.startswith("f1_") and rows[c].isna().all()]
-    rows = rows.drop(columns=unused)
-    facts = {name: grid["tasks"][name] for name in dict.fromkeys(rows["task"])}
-    methods = {name: grid["methods"][name] for name in dict.fromkeys(rows["method"])}
-    notes = check_grid(rows, facts, partial=partial, mixed=mixed)
-    manifest = {"sleepshift": __version__, "notes": notes, "tasks": facts, "methods": methods}
-    return Results(rows, pd.DataFrame(), [], manifest)
 
 
 def write_report(

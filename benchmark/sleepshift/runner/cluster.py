@@ -213,6 +213,10 @@ def _do(
     root: str, kind: type[Request], name: str, options: Options, key: str, *before: Done
 ) -> Done:
     """Runs on a worker."""
+    from distributed import get_worker
+
+    if get_worker().state.nthreads > 1:
+        raise ClusterError("a job sets the threads of its process; start workers with --nthreads 1")
     plan = planned(Path(root), kind, name)
     if key not in plan.cells and key not in plan.fits:
         raise ClusterError(
