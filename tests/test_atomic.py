@@ -184,6 +184,7 @@ def test_a_sealed_folder_is_whole_and_says_its_facts(tmp_path):
         lambda path: (path / "manifest.json").write_text("[]"),
         lambda path: (path / "manifest.json").write_text("{"),
         lambda path: (path / "rows.csv").rename(path / "renamed.csv"),
+        lambda path: (path / "folder").mkdir(),
     ],
 )
 def test_a_damaged_folder_is_moved_out_of_the_way_and_kept(tmp_path, damage):
@@ -197,6 +198,11 @@ def test_a_damaged_folder_is_moved_out_of_the_way_and_kept(tmp_path, damage):
         assert not whole(path)
     assert whole(sealed(path))
     assert {p.name for p in tmp_path.iterdir()} == {"cell", ".damaged-cell-0", ".damaged-cell-1"}
+
+
+def test_files_that_a_system_leaves_are_no_damage(tmp_path):
+    (sealed(tmp_path / "cell") / ".DS_Store").write_text("x")
+    assert whole(tmp_path / "cell")
 
 
 def test_what_is_not_there_is_not_whole(tmp_path):

@@ -26,7 +26,7 @@ def test_a_folder_is_listed_and_pruned(sleepshift, toy_task, tmp_path) -> None:
     (orphan / "predictions.npz").write_bytes(bytes(1500))
     old = out / "windows" / "old"
     shutil.copytree(next(p for p in (out / "windows").iterdir() if p.is_dir()), old)
-    then = time.time() - 7200
+    then = time.time() - 2 * 86400
     for path in [*old.iterdir(), old]:
         os.utime(path, (then, then))
     text = " ".join(sleepshift("runs", out)[1].split())

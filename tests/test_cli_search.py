@@ -145,7 +145,7 @@ def test_a_combination_that_fails_is_told_and_the_exit_code_is_1(
     arguments = ["search", toy_task, "features-logreg", "--out", out, "--folds", "one"]
     code, text, _ = sleepshift(*arguments, "--grid", "C=-1,1")
     assert code == 1
-    assert "failed C=-1 data_seed=0: InvalidParameterError" in _words(text)
+    assert "features-logreg (C=-1 data_seed=0): InvalidParameterError" in _words(text)
     results = pd.read_csv(_folder(out) / "cv_results.csv", index_col="param_C")
     assert results["mean_test_oracle"].isna().to_dict() == {-1: True, 1: False}
     assert "--folds one --set C=1" in _words(text)

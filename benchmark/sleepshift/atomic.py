@@ -124,8 +124,12 @@ def whole(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     manifest = read_json(folder / "manifest.json")
-    if isinstance(manifest, dict) and manifest.get("checksums") == _checksums(folder):
-        return True
+    # Somebody else may set it aside while it is read.
+    with contextlib.suppress(OSError):
+        if isinstance(manifest, dict) and manifest.get("checksums") == _checksums(folder):
+            return True
+    if not folder.is_dir():
+        return False
     n = 0
     while (aside := folder.with_name(f".damaged-{folder.name}-{n}")).exists():
         n += 1
@@ -139,5 +143,11 @@ def whole(folder: Path) -> bool:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    files = sorted(f for f in folder.iterdir() if f.name != "manifest.json")
-    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    names = (f for f in folder.iterdir() if f.name != "manifest.json")
+    files = sorted(f for f in names if not f.name.startswith("."))  # a system's own
+    return {f.name: _checksum(f) for f in files}
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

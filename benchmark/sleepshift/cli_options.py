@@ -83,7 +83,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
             raise SleepShiftError(f"--set {text}: write it as param=value")
         try:
             parsed[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             parsed[name] = value
     return parsed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from sleepshift.errors import GridError, SleepShiftError, storage
 if TYPE_CHECKING:
     from sleepshift.runner import Options, Outcome, Plan, Tracker
 
-__all__ = ["execute", "run"]
+__all__ = ["check_workers", "execute", "print_failures", "run"]
 
 TasksArgument = Annotated[list[str], typer.Argument(help="Task files, or names of known tasks.")]
 
@@ -70,6 +71,7 @@ def run(
         from sleepshift import runner
         from sleepshift.estimators.devices import check_device
         from sleepshift.windows import read_manifest
+    check_workers(workers, scheduler, device)
     options = runner.Options(threads=threads, timeout=timeout, wandb=wandb)
     tracker = runner.Tracker(wandb, out)
     if scheduler is None:  # the machines of a scheduler may have other devices
@@ -89,7 +91,7 @@ def run(
             allow_missing=skip_bad,
         )
         plan, opened = request.make(out)
-        command = " ".join(["sleepshift", *sys.argv[1:]])
+        command = shlex.join(["sleepshift", *sys.argv[1:]])
         manifests = {task.name: read_manifest(p) for task, p in zip(asked, stores, strict=True)}
         runner.record_grid(out, plan, opened, manifests, recipes, command)
     stopped = False
@@ -97,7 +99,7 @@ def run(
         outcome = execute(plan, out, options, workers=workers, scheduler=scheduler)
         _summarise(plan, outcome, out)
     except KeyboardInterrupt:
-        stopped = True
+        stopped, tracker = True, runner.Tracker(None, out)
         console.print("stopped; what is finished is kept, run again for the rest", style="yellow")
     _show(out, [task.name for task in asked], tracker)
     if stopped:
@@ -130,21 +132,30 @@ def execute(
     from sleepshift import runner
 
     store = runner.ArtifactStore(out)
-    if workers is not None and scheduler is not None:
-        raise SleepShiftError("--workers starts a cluster, --scheduler uses one; give one of them")
-    todo = runner.missing(plan, store)
-    if not todo:
-        workers = scheduler = None
     with _stoppable(), contextlib.ExitStack() as stack:
-        client = None
-        if workers is not None or scheduler is not None:
+        todo, client = runner.missing(plan, store), None
+        if todo and (workers is not None or scheduler is not None):
             from sleepshift.runner.cluster import connected, local_workers
 
-            cluster = connected(scheduler) if scheduler else local_workers(workers or 1)
+            cluster = local_workers(workers) if workers else connected(str(scheduler))
             client = stack.enter_context(cluster)
             console.print(f"dashboard: {client.dashboard_link}", soft_wrap=True)
         report = stack.enter_context(running(len(plan.cells)))
         return runner.execute(plan, store, todo=todo, client=client, options=options, report=report)
+
+
+def check_workers(workers: int | None, scheduler: str | None, device: str) -> None:
+    """Refuse what cannot be had together, before anything is computed.
+
+    Raises
+    ------
+    SleepShiftError
+        Naming it.
+    """
+    if workers is not None and scheduler is not None:
+        raise SleepShiftError("--workers starts a cluster, --scheduler uses one; give one of them")
+    if (workers is not None or scheduler is not None) and device.startswith("cuda:"):
+        raise SleepShiftError(f"--device {device}: workers are given cards in turns; say cuda")
 
 
 @contextlib.contextmanager
@@ -172,9 +183,30 @@ def _summarise(plan: Plan, outcome: Outcome, out: Path) -> None:
             skipped.setdefault(cell.skipped, {})[cell.method] = None
     for reason, methods in skipped.items():
         console.print(escape(f"skipped, {reason}: {', '.join(methods)}"))
-    for key, reason in outcome.failed.items():
+    print_failures(plan, outcome, out)
+
+
+def print_failures(plan: Plan, outcome: Outcome, out: Path) -> None:
+    """Name what failed, why, and where to read more; and how many jobs came after it.
+
+    Parameters
+    ----------
+    plan : Plan
+    outcome : Outcome
+    out : Path
+        Folder of the run.
+    """
+    from sleepshift.runner.work import AFTER
+
+    own = {k: why for k, why in outcome.failed.items() if not why.startswith(AFTER)}
+    for key, reason in own.items():
+        settings = next((c.settings for c in plan.grid if c.key == key), "")
+        name = f"{plan.job(key).name} ({settings})" if settings else plan.job(key).name
         where = f"(traceback: {out}/failures/{key}.json)"
-        console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
+        said = f"{escape(name)}: {escape(reason)}  {escape(where)}"
+        console.print(f"[red]failed[/red] {said}", soft_wrap=True)
+    if after := len(outcome.failed) - len(own):
+        console.print(f"{after} jobs were not tried, since what they need failed")
 
 
 def _show(out: Path, tasks: list[str], tracker: Tracker) -> None:

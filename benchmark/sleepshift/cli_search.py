@@ -27,7 +27,7 @@ from sleepshift.cli_options import (
     prepare_windows,
     split_names,
 )
-from sleepshift.cli_run import execute
+from sleepshift.cli_run import check_workers, execute, print_failures
 from sleepshift.display import console, table
 from sleepshift.errors import SleepShiftError, storage
 
@@ -79,6 +79,7 @@ def search(
     if "," in method:
         raise SleepShiftError(f"a search is of one method; choose one of {method}")
     (recipe,) = get_methods([method])
+    check_workers(workers, scheduler, device)
     with console.status("loading libraries"):
         from sleepshift import runner
         from sleepshift import search as searching
@@ -130,6 +131,8 @@ def search(
         *(["--data", str(data)] if data else []),
         *(["--out", str(out)] if out != Path("runs") else []),
         *(["--skip-bad"] if skip_bad else []),
+        *(["--device", device] if device != "auto" else []),
+        *(["--threads", str(threads)] if threads > 1 else []),
         *(word for text in settings or [] for word in ("--set", text)),
     ]
     run = ["sleepshift", "run", task, "--methods", method, *said]
@@ -177,7 +180,7 @@ def parse_grid(words: list[str]) -> dict[str, list[Any]]:
 def _values(name: str, text: str) -> list[Any]:
     try:
         return list(ast.literal_eval(f"[{text}]"))
-    except (ValueError, SyntaxError):  # bare words among them
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # bare words among them
         if set(text) & set("([{'\""):
             raise SleepShiftError(
                 f"--grid {name}={text}: close brackets and quotes, and leave out spaces"
@@ -240,11 +243,7 @@ def _print_failures(plan: Plan, outcome: Outcome, out: Path) -> None:
     skipped = dict.fromkeys((cell.fold, cell.skipped) for cell in plan.grid if cell.skipped)
     for fold, reason in skipped:
         console.print(escape(f"skipped {fold}: {reason}"), soft_wrap=True)
-    settings = {cell.key: cell.settings for cell in plan.grid}
-    for key, reason in outcome.failed.items():
-        what = f"{settings[key]}: {reason}" if key in settings else reason
-        where = f"(traceback: {out}/failures/{key}.json)"
-        console.print(f"[red]failed[/red] {escape(what)}  {escape(where)}")
+    print_failures(plan, outcome, out)
 
 
 def _print_commands(run: list[str], selected: pd.DataFrame, *, n_folds: int) -> None:
@@ -267,6 +266,8 @@ def _print_commands(run: list[str], selected: pd.DataFrame, *, n_folds: int) -> 
         console.print(f"To run the choice of {' and '.join(rules)}, with nobody held out:")
         for line in commands:
             console.print(escape(line), soft_wrap=True, highlight=False)
+    if chosen_by:
+        console.print("in a folder of its own (--out), or with other settings: report --mixed")
 
 
 def _words(rule: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from sleepshift.atomic import write_bytes, write_json
 from sleepshift.cli_options import (
     DataOption,
     DataSeedOption,
@@ -20,9 +21,10 @@ from sleepshift.cli_options import (
     parse_settings,
     prepare_windows,
 )
+from sleepshift.cli_run import execute, print_failures
 from sleepshift.codes import few
-from sleepshift.display import console, console_error, running, table
-from sleepshift.errors import SleepShiftError, TaskError
+from sleepshift.display import console, console_error, table
+from sleepshift.errors import SleepShiftError, TaskError, storage
 
 if TYPE_CHECKING:
     from sleepshift.leaderboard.submissions import Checked
@@ -78,12 +80,12 @@ def submit(
             raise TaskError(f"{method} has no answers for {asked.name}: {cell.skipped}")
     if recipes[0].privileged:
         raise TaskError(f"{method} is tested on the teacher's view: a bound, and no answer")
-    cells = runner.ArtifactStore(runs)
-    with running(len(plan.cells)) as report:
-        outcome = runner.execute(plan, cells, report=report)
-    for key, reason in outcome.failed.items():
-        where = f"(traceback: {runs}/failures/{key}.json)"
-        console.print(f"[red]failed[/red] {escape(reason)}  {escape(where)}")
+    cells, name = runner.ArtifactStore(runs), f"{asked.name}-{method}-{seed}"
+    with storage(runs):  # so that nobody takes them for left over
+        used = {"cells": list(plan.cells), "artifacts": list(plan.fits), "windows": store.name}
+        write_json(runs / "submissions" / name / "record.json", used)
+    outcome = execute(plan, runs, runner.Options())
+    print_failures(plan, outcome, runs)
     if outcome.failed:
         raise typer.Exit(1)
     names = ("subject", "session", "onset", "predicted")
@@ -96,8 +98,6 @@ def submit(
         checked = check_answer(draft, asked.submission, asked.answer_scheme, expected)
     if checked.problems:  # what was predicted does not fit the task: nothing to hand in
         raise SleepShiftError(f"{out} was not written: {'; '.join(few(checked.problems))}")
-
-    from sleepshift.atomic import write_bytes
 
     write_bytes(out, content)
     n_done = f"{len(outcome.scored)} jobs done, {outcome.kept} kept"

@@ -54,6 +54,10 @@ _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN}
 
 
+def _within(name: str, root: Path) -> bool:
+    return Path(name).resolve().is_relative_to(root.resolve())
+
+
 @contextlib.contextmanager
 def storage(root: Path) -> Iterator[None]:
     """Say in one line that a folder takes nothing more.
@@ -73,6 +77,9 @@ def storage(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # What cannot be read of the user's recordings is not this folder's fault.
+        if isinstance(error.filename, str) and not _within(error.filename, root):
+            raise
         if error.errno in _FULL:
             said = "the disk is full; free some space and run again"
         elif error.errno in _CLOSED:

@@ -168,6 +168,7 @@ class Cell:
             optimizer__lr=lr,
             train_split=predefined_split(valid),
             batch_size=self.budget["batch_size"],
+            iterator_train__drop_last=False,  # as ours: few people have few batches
             max_epochs=epochs,
             callbacks=[*scores, ("early_stopping", stop)],
             classes=list(range(N_STAGES)),
@@ -204,7 +205,7 @@ class Cell:
         found = {}
         for person in self.fold["test"]:
             windows = self.windows([person])
-            truth = [windows[i][1] for i in range(len(windows))]
+            truth = windows.get_metadata()["target"].to_numpy()
             confusion = np.zeros((N_STAGES, N_STAGES), dtype=int)
             np.add.at(confusion, (truth, net.predict(windows)), 1)
             found[person] = confusion.tolist()

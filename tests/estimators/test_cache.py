@@ -13,6 +13,7 @@ from torch import nn
 from sleepshift.estimators import cache, readout
 from sleepshift.estimators.cache import computed_once, network_digest
 from sleepshift.estimators.readout import read_out
+from sleepshift.models import build_model
 from sleepshift.models.parts import WithHead
 from sleepshift.windows.windows import Windows
 
@@ -89,6 +90,18 @@ def test_a_network_is_known_by_weights_statistics_and_structure() -> None:
     assert network_digest(network()) == network_digest(
         network().to(memory_format=torch.channels_last).requires_grad_(False).eval()
     )
+
+
+def test_what_no_weight_and_no_line_of_a_network_tells_makes_it_another() -> None:
+    """Heads of attention share their weights, and are not written out."""
+    networks = []
+    for n_attn_heads in (5, 2):
+        torch.manual_seed(0)
+        shape = {"n_chans": 1, "n_times": 3000, "sfreq": 100.0, "n_outputs": 5}
+        networks.append(build_model("attnsleep", **shape, n_attn_heads=n_attn_heads).eval())
+    x = torch.randn(2, 1, 3000)
+    assert not torch.equal(*(net(x) for net in networks))
+    assert len({network_digest(net) for net in networks}) == 2
 
 
 def test_what_enters_the_last_layer_does_not_depend_on_it(

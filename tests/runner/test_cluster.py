@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import re
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ import pytest
 from distributed import Client
 
 from sleepshift import runner
-from sleepshift.errors import ClusterError, DamageWarning, GridError
+from sleepshift.errors import ClusterError, DamageWarning, GridError, TaskError
 from sleepshift.leaderboard.frame import results_frame
 from sleepshift.methods import get_methods
 from sleepshift.protocol import load_task
 from sleepshift.runner import cluster, request
+from sleepshift.runner.work import Done
 from sleepshift.windows import read_manifest
 
 METHODS = ["majority", "features-logreg", "source-only", "finetune-all", "finetune-head", "pooled"]
@@ -35,6 +38,7 @@ ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
     "COLUMNS": "200",
+    "WANDB_MODE": "offline",
     # How long a client tries to find its scheduler again.
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
 }
@@ -116,11 +120,12 @@ def test_only_keys_travel(client, toy_task, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "submit", spy)
     runner.execute(plan, runner.ArtifactStore(out), client=client)
     assert len(sent) == len(plan.cells) + len(plan.fits)
-    for root, kind, name, options, key, *futures in sent:
+    for root, kind, name, options, key, *before in sent:
         assert (root, kind, name) == (str(out), *plan.request)
         assert isinstance(options, runner.Options)
         assert key in plan.cells or key in plan.fits
-        assert all(type(future).__name__ == "Future" for future in futures)
+        assert all(isinstance(done, Done) for done in before)
+    assert max(len(pickle.dumps(arguments)) for arguments in sent) < 2000
 
 
 def test_a_worker_killed_while_it_fits_costs_nothing_but_time(client, toy_task, tmp_path):
@@ -174,38 +179,89 @@ def test_a_job_that_takes_too_long_ends_with_its_process_and_is_tried_once(
     client, toy_task, tmp_path
 ):
     out = tmp_path / "runs"
-    plan = ask(toy_task, out, ["majority", "source-only"], overrides=ENDLESS)
+    methods = ["majority", "features-logreg", "source-only"]
+    plan = ask(toy_task, out, methods, seeds=[0, 1, 2, 3, 4], overrides=ENDLESS)
     options = runner.Options(timeout=3)
-    start = time.monotonic()
     outcome = runner.execute(plan, runner.ArtifactStore(out), client=client, options=options)
-    assert time.monotonic() - start < 60
-    assert sorted(outcome.scored) == ["toy · one · majority", "toy · two · majority"]
+    # Every one of five deaths costs its own job and no other.
+    assert len(outcome.scored) == 2 * 2
+    assert len(outcome.failed) == 5 * (1 + 2)
     (reason,) = {r for r in outcome.failed.values() if not r.startswith("prerequisite")}
     assert reason == "it took longer than --timeout 3 s"
 
 
-def test_cards_go_to_jobs_that_train_networks(toy_task, tmp_path):
-    asked: dict[str, dict[str, float]] = {}
-
-    class Fake:
-        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
-            return {"workers": {"a": {"resources": {"GPU": 1}}, "b": {"resources": {}}}}
-
-        def submit(self, function: Any, *arguments: Any, key: str, **options: Any) -> None:
-            asked[key.split("-")[1]] = options["resources"]
-            raise InterruptedError
-
+def test_settings_that_json_does_not_know_reach_workers_as_they_are(client, toy_task, tmp_path):
     out = tmp_path / "runs"
+    more = {"overrides": {"logisticregression__class_weight": {0: 1.0, 1: 9.0}}}
+    plan = ask(toy_task, out, ["features-logreg"], **more)
+    outcome = runner.execute(plan, runner.ArtifactStore(out), client=client)
+    assert (len(outcome.scored), outcome.failed) == (2, {})
+    with pytest.raises(TaskError, match="use plain values"):
+        ask(toy_task, out, ["features-logreg"], overrides={"C": float("inf")})
+
+
+def test_workers_that_are_all_gone_end_the_run_in_one_line(toy_task, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_LOOK", 0.2)
+    monkeypatch.setattr(cluster, "_GONE", 1.5)
+    out = tmp_path / "runs"
+    plan = ask(toy_task, out, ["majority"])
+    said: list[str] = []
+    with cluster.local_workers(1) as alone:
+        alone.cluster.scale(0)
+        while alone.scheduler_info()["workers"]:
+            time.sleep(0.05)
+        with pytest.raises(ClusterError, match="all workers are gone"):
+            runner.execute(
+                plan,
+                runner.ArtifactStore(out),
+                client=alone,
+                report=lambda event, text: said.append(text),
+            )
+    assert said == ["no worker is there; waiting for one"]
+
+
+class Fake:
+    """Three workers, one of them with a card, that do what they are given at once."""
+
+    cluster = None
+
+    def __init__(self) -> None:
+        self.at_once: list[list[str]] = []
+        self.resources: dict[str, dict[str, float]] = {}
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        self.at_once.append([])
+        return {"workers": {"a": {"resources": {"GPU": 1}}, "b": {"resources": {}}, "c": {}}}
+
+    def submit(self, function: Any, *arguments: Any, key: str, **options: Any) -> Any:
+        job = arguments[4]
+        self.resources[job] = options["resources"]
+        self.at_once[-1].append(job)
+        future: Future[Any] = Future()
+        future.set_result(Done(job, job, "fitted"))
+        return future
+
+    def cancel(self, futures: list[Any]) -> None:
+        assert not futures
+
+
+def test_cards_go_to_jobs_that_train_networks_and_each_worker_has_one_job(
+    toy_task, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("distributed.wait", lambda futures, **options: None)
+    out, fake = tmp_path / "runs", Fake()
     plan = ask(toy_task, out, ["majority", "features-logreg", "source-only", "rp-linear"])
     todo = runner.missing(plan, runner.ArtifactStore(out))
-    for key in todo:
-        one = {key: []}
-        with pytest.raises(InterruptedError):
-            list(cluster.on_workers(Fake(), plan, out, one, runner.Options()))
-    deep = {plan.job(key).name.rpartition(" ")[2] for key, need in asked.items() if need}
-    plain = {plan.job(key).name.rpartition(" ")[2] for key, need in asked.items() if not need}
-    assert deep == {"source-only", "encoder", "rp-linear"}
-    assert plain == {"majority", "features-logreg"}
+    done = cluster.on_workers(fake, plan, out, todo, runner.Options(), lambda event, text: None)
+    order = [one.key for one in done]
+    assert sorted(order) == sorted(todo)
+    assert all(order.index(other) < order.index(key) for key in todo for other in todo[key])
+    assert max(len(batch) for batch in fake.at_once) == 3
+    name = {key: plan.job(key).name.rpartition(" ")[2] for key in todo}
+    deep = {key for key, need in fake.resources.items() if need}
+    assert {name[key] for key in deep} == {"source-only", "encoder", "rp-linear"}
+    assert {name[key] for key in set(todo) - deep} == {"majority", "features-logreg"}
+    assert all(len(deep & set(batch)) <= 1 for batch in fake.at_once)
 
 
 def test_a_plan_without_a_request_stays_in_its_process(client, grid):
@@ -213,7 +269,8 @@ def test_a_plan_without_a_request_stays_in_its_process(client, grid):
         runner.execute(grid.plan(["majority"]), grid.store, client=client)
 
 
-def test_workers_that_see_another_folder_say_so(tmp_path):
+def test_workers_that_see_another_folder_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(request, "_PATIENCE", 1)
     with pytest.raises(GridError, match="on a disk that all share"):
         request.planned(tmp_path, runner.Request, "nothing")
 
@@ -255,13 +312,15 @@ def test_a_killed_client_loses_nothing_finished(toy_task, tmp_path, calm):
     wait_for(out, 3, first)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    second = start(*run, "--workers", 2, folder=tmp_path)
+    second = start(*run, "--workers", 2, "--wandb", "grids", folder=tmp_path)
     said, _ = second.communicate(timeout=300)
     assert second.returncode == 0, said
     assert "dashboard: http://127.0.0.1:" in said
     kept = re.search(r"(\d+) kept", said)
     assert kept is not None
     assert int(kept[1]) >= 3
+    assert "tracked offline; send it with: wandb sync" in said
+    assert len(list(out.glob("wandb/offline-run-*"))) > 1
     pd.testing.assert_frame_equal(table(out), table(calm))
 
 
@@ -273,9 +332,11 @@ def group_is_alive(group: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("workers", "n_done"), [(0, 1), (2, 2)])
-def test_ctrl_c_ends_within_ten_seconds_and_says_what_is_missing(
-    toy_task, tmp_path, workers, n_done
+@pytest.mark.parametrize(
+    ("workers", "n_done", "sent"), [(0, 1, "INT"), (2, 2, "INT"), (2, 2, "TERM")]
+)
+def test_a_stopped_run_ends_within_ten_seconds_and_says_what_is_missing(
+    toy_task, tmp_path, workers, n_done, sent
 ):
     out = tmp_path / "runs"
     run = ["run", toy_task, "--methods", "majority,source-only", "--out", out]
@@ -284,7 +345,10 @@ def test_ctrl_c_ends_within_ten_seconds_and_says_what_is_missing(
     wait_for(out, n_done, process)
     time.sleep(1)
     begin = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
+    if sent == "INT":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
+    else:
+        process.terminate()  # as a queue does
     said, _ = process.communicate(timeout=60)
     assert time.monotonic() - begin < 10
     assert process.returncode == 130

@@ -70,7 +70,7 @@ def orphans(run: Path) -> list[Path]:
         folder(run / "cells" / ("0" * 20)),
         folder(run / "artifacts" / ("1" * 20)),
         folder(run / "outputs" / ("2" * 20)),
-        folder(run / "windows" / ("3" * 20), age=7200),
+        folder(run / "windows" / ("3" * 20), age=2 * 86400),
         folder(run / "cells" / ".damaged-abc-0"),
         folder(run / "artifacts" / ".damaged-abc-1"),
         folder(run / "cells" / f".tmp-999999999-{HOST}-~x"),

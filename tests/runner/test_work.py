@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import threading
 import time
@@ -16,7 +18,7 @@ from sklearn.dummy import DummyClassifier
 from threadpoolctl import threadpool_info
 
 from sleepshift import runner
-from sleepshift.errors import StorageError, storage
+from sleepshift.errors import GridError, SleepShiftError, StorageError, TaskError, storage
 from sleepshift.leaderboard.frame import results_frame
 from sleepshift.methods import Method
 from sleepshift.runner.work import Workbench, compute_threads
@@ -128,6 +130,75 @@ def test_a_store_that_takes_no_more_stops_the_run_and_keeps_what_is_finished(
     assert (results_frame(grid.out)["status"] == "ok").sum() == 4
     outcome = grid.run(methods)
     assert (outcome.kept, len(outcome.scored), outcome.failed) == (2, 4, {})
+
+
+def test_a_full_disk_ends_the_run_while_outputs_are_kept_too(grid, monkeypatch):
+    from sleepshift.estimators import cache
+
+    def full(path: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cache, "new_folder", full)
+    with pytest.raises(StorageError, match="outputs: the disk is full"):
+        grid.run(["majority", "features-logreg"])
+
+
+def test_a_recording_that_cannot_be_read_is_not_the_stores_fault(tmp_path):
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "data" / "x.edf"))
+    with pytest.raises(PermissionError), storage(tmp_path / "runs"):
+        raise error
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "runs" / "cells"))
+    with pytest.raises(StorageError, match="Permission denied"), storage(tmp_path / "runs"):
+        raise error
+
+
+def test_what_is_stored_in_time_is_no_failure_however_long_its_tracking_takes(grid, monkeypatch):
+    @contextlib.contextmanager
+    def slow(self: Any, **facts: Any) -> Any:
+        yield
+        time.sleep(1.5)
+
+    monkeypatch.setattr(runner.Tracker, "job", slow)
+    plan = grid.plan(["majority"], folds=["one"])
+    outcome = runner.execute(plan, grid.store, options=runner.Options(timeout=1))
+    assert (len(outcome.scored), outcome.failed) == (1, {})
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e12])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(TaskError, match="--timeout"):
+        runner.Options(timeout=timeout)
+
+
+def test_a_timeout_without_an_alarm_is_refused_before_anything_is_computed(grid):
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            runner.execute(grid.plan(["majority"]), grid.store, options=runner.Options(timeout=5))
+        except SleepShiftError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert "only workers can be stopped" in str(caught[0])
+    assert not (grid.out / "cells").exists()
+
+
+def test_a_failure_that_says_nothing_is_still_one(grid):
+    (grid.out / "failures").mkdir(parents=True)
+    (grid.out / "failures" / "key.json").write_text("{}")
+    assert grid.store.failure("key") == "it is not said why"
+
+
+def test_a_cell_that_is_neither_scored_nor_skipped_is_refused(grid):
+    grid.run(["majority"], folds=["one"])
+    record = json.loads((grid.out / "grid.json").read_text())
+    record["cells"][0]["key"] = None
+    (grid.out / "grid.json").write_text(json.dumps(record))
+    with pytest.raises(GridError, match="a cell has a key, or a reason"):
+        runner.read_grid(grid.out)
 
 
 def test_an_error_that_is_not_the_stores_passes_as_it_is(tmp_path):

@@ -67,6 +67,15 @@ def stored(tmp_path):
 # ---------------------------------------------------------------------- what they are
 
 
+def test_the_fingerprint_of_arrays_tells_which_channel_a_name_stands_for() -> None:
+    X = np.random.default_rng(0).normal(size=(3, 2, 8))
+    views = [
+        Windows.from_arrays(X, ch_names=names).pick(["C3"]) for names in (["C3", "A"], ["A", "C3"])
+    ]
+    assert not np.array_equal(*map(np.asarray, views))
+    assert views[0].fingerprint != views[1].fingerprint
+
+
 def test_array_facts(windows, arrays):
     assert len(windows) == N
     assert windows.shape == (N, 3, TIMES) == np.shape(windows)

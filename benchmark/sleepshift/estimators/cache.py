@@ -16,6 +16,7 @@ from torch import nn
 
 from sleepshift.atomic import new_folder, seal, whole
 from sleepshift.digest import digest, digest_array
+from sleepshift.errors import storage
 from sleepshift.windows.store import library_versions
 
 __all__ = ["computed_once", "network_digest"]
@@ -60,7 +61,7 @@ def computed_once(
     if missing := [kind for kind, folder in folders.items() if not whole(folder)]:
         computed = compute(missing)
         for kind in missing:
-            with new_folder(folders[kind]) as folder:
+            with storage(Path(cache)), new_folder(folders[kind]) as folder:
                 for name, array in computed.items():
                     if name.partition(".")[0] == kind:
                         np.save(folder / f"{name}.npy", array, allow_pickle=False)
@@ -92,10 +93,24 @@ def network_digest(network: nn.Module, *, head: bool = True) -> str:
     >>> network_digest(one, head=False) == network_digest(other, head=False)
     True
     """
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     weights = {
         name: digest_array(tensor.numpy(force=True))
-        for name, tensor in network.state_dict().items()
+        for name, tensor in tensors.items()
         if head or not name.startswith(_HEAD)
     }
-    # What weights do not tell (a dilation, a stride) is in how the modules are written out.
-    return digest([repr(network), weights])
+    # What weights do not tell: a stride is written out, a number of heads is an attribute.
+    settings = {name: _settings(module) for name, module in network.named_modules()}
+    return digest([repr(network), settings, weights])
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes of a module, whether or not it is training aside."""
+    plain = {k: v for k, v in vars(module).items() if k != "training" and _is_plain(v)}
+    return {"class": f"{type(module).__module__}.{type(module).__qualname__}", **plain}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, bool, int, float))

@@ -65,11 +65,12 @@ def inference_batch(device: str) -> int:
 
 
 def mixed_precision(device: str) -> contextlib.AbstractContextManager:
-    """Forward passes in bfloat16 where the device computes it, which is CUDA; else as they are."""
-    cuda = torch.device(device).type == "cuda"
-    if cuda and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.autocast("cuda", torch.bfloat16)
-    return contextlib.nullcontext()
+    """Passes that learn in bfloat16 where the device computes it, which is CUDA; else as ever."""
+    if torch.device(device).type != "cuda":
+        return contextlib.nullcontext()
+    with torch.cuda.device(device):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast("cuda", torch.bfloat16, enabled=fast)
 
 
 def single_precision(output: Any) -> Any:
@@ -115,14 +116,28 @@ class OnDevice(Dataset):
         return x, self._codes[positions], positions
 
 
+def _free(device: str) -> int:
+    """Bytes that can be had: free ones, and those that torch keeps and does not use."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def _held(windows: Windows, device: str) -> OnDevice | Windows:
+    """Windows on a device; where another process has taken the room meanwhile, as they are."""
+    try:
+        return OnDevice(windows, device)
+    except torch.OutOfMemoryError:
+        return windows
+
+
 def on_device(data: Any, device: str, room: int | None = None) -> Any:
     """The same items, with the windows that they are made of held on a CUDA device.
 
     Parameters
     ----------
     data : Dataset or None
-        Windows, or a dataset that keeps the windows (or the dataset) it is made of as
-        ``windows`` or ``data``.
+        Windows, or a dataset that keeps what it is made of as ``windows``, ``data`` or
+        ``parts``.
     device : str
     room : int or None
         Bytes that signals may take; None is `SHARE` of what is free on a CUDA device, and
@@ -136,9 +151,12 @@ def on_device(data: Any, device: str, room: int | None = None) -> Any:
     if room is None:
         if torch.device(device).type != "cuda":
             return data
-        room = int(SHARE * torch.cuda.mem_get_info(device)[0])
+        room = int(SHARE * _free(device))
     if isinstance(data, Windows):
-        return OnDevice(data, device) if 4 * np.prod(data.shape) <= room else data
+        return _held(data, device) if 4 * np.prod(data.shape) <= room else data
+    if isinstance(parts := getattr(data, "parts", None), Sequence):
+        data = copy.copy(data)
+        data.parts = [on_device(part, device, room // len(parts)) for part in parts]
     for name in ("windows", "data"):
         inner = getattr(data, name, None)
         if isinstance(inner, Dataset):

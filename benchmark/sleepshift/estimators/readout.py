@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from sleepshift.estimators.cache import computed_once, network_digest
-from sleepshift.estimators.devices import inference_batch, mixed_precision, resolve_device
+from sleepshift.estimators.devices import inference_batch, resolve_device
 from sleepshift.models.parts import HeadOnFeatures, forget_passes
 from sleepshift.models.taps import Groups, tapped
 from sleepshift.windows.sequences import Sequences
@@ -88,11 +89,15 @@ def _run(
     step = -(-inference_batch(target) // (sequence_length or 1))
     module = module.to(target, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     found: dict[str, np.ndarray] = {}
-    with torch.no_grad(), forget_passes(module), tapped(module, kinds, attention) as taken:
+    with (
+        _lent(module),
+        torch.no_grad(),
+        forget_passes(module),
+        tapped(module, kinds, attention) as taken,
+    ):
         for start in range(0, len(data), step):
             x, _, positions = data.__getitems__(range(start, min(start + step, len(data))))
-            with mixed_precision(target):
-                module(x.to(target))
+            module(x.to(target))
             rows = positions.flatten().numpy()
             present = rows >= 0
             for name, values in taken.items():
@@ -101,8 +106,16 @@ def _run(
                     if name not in found:
                         found[name] = np.empty((len(windows), *array.shape[1:]), np.float32)
                     found[name][rows[present]] = array[present]
-    module.to("cpu")
     return found
+
+
+@contextlib.contextmanager
+def _lent(module: nn.Module) -> Iterator[None]:
+    """Have a network back on the CPU, whatever becomes of the block."""
+    try:
+        yield
+    finally:
+        module.to("cpu")
 
 
 def predict_logits(
@@ -137,10 +150,9 @@ def head_logits(module: nn.Module, features: np.ndarray, *, device: str = "auto"
     target = resolve_device(device)
     head = HeadOnFeatures(module.get_submodule("final_layer")).to(target).eval()
     step = inference_batch(target)
-    with torch.no_grad():
+    with _lent(head), torch.no_grad():
         logits = [
             head(torch.from_numpy(np.array(features[start : start + step])).to(target)).cpu()
             for start in range(0, len(features), step)
         ]
-    head.to("cpu")
     return torch.cat(logits).numpy()

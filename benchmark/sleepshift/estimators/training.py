@@ -51,7 +51,9 @@ def seeded(random_state: int | np.random.RandomState | None) -> Iterator[None]:
         return
     if isinstance(random_state, np.random.RandomState):
         random_state = int(random_state.randint(2**31))
-    with torch.random.fork_rng():
+    # A process that has not touched its cards has no generators there to give back.
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=cards):
         torch.manual_seed(random_state)
         yield
 

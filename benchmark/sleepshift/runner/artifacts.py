@@ -64,7 +64,7 @@ class ArtifactStore:
 
         folder = self.root / "artifacts" / key
         fitted = clone(estimator)
-        module = fitted.restore(json.loads((folder / "facts.json").read_text()))
+        module = fitted.restore(json.loads((folder / "facts.json").read_text(encoding="utf-8")))
         module.load_state_dict(load_file(folder / "weights.safetensors"))
         return fitted
 
@@ -119,11 +119,12 @@ class ArtifactStore:
             write_json(self.root / "failures" / f"{key}.json", record)
 
     def _forget_failure(self, key: str) -> None:
-        (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+        with storage(self.root):
+            (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
     def failure(self, key: str, *, run: str | None = None) -> str | None:
         """Why a job failed when it was last tried; with `run`, only if it was in that run."""
         record = read_json(self.root / "failures" / f"{key}.json")
         if not isinstance(record, dict) or (run is not None and record.get("run") != run):
             return None
-        return str(record["reason"])
+        return str(record.get("reason", "it is not said why"))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sleepshift.errors import ClusterError, SleepShiftError, one_line
 from sleepshift.runner.artifacts import ArtifactStore
+from sleepshift.runner.jobs import device_of
 from sleepshift.runner.plan import Plan
 from sleepshift.runner.request import Request, planned
 from sleepshift.runner.work import Done, Options, Workbench
@@ -21,6 +25,10 @@ __all__ = ["connected", "local_workers", "on_workers"]
 GPU = "GPU"
 
 _CONNECT_SECONDS = 10
+
+#: Seconds between looks at the workers while no job ends, and until those of this machine, all
+#: gone, are given up.
+_LOOK, _GONE = 5.0, 120.0
 
 # Idle threads that spin starve the other workers; Braindecode warns of MNE's plans when imported.
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore::FutureWarning"}
@@ -42,32 +50,35 @@ def local_workers(number: int) -> Iterator[Any]:
     from dask import config
     from distributed import Client, LocalCluster
 
-    # A worker that is killed (out of memory, say) may have had jobs queued that did it no harm.
-    settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 5}
-    settings["distributed.nanny.pre-spawn-environ"] = _ENVIRONMENT
-    with config.set(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a dashboard's port that another one has
-        cluster = LocalCluster(
-            n_workers=0,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:8787",
-            # Memory-mapped windows count as a worker's memory, and are none it could free.
-            memory_limit=0,
-            silence_logs=50,
-        )
-        (spec,) = cluster.new_worker_spec().values()
-        for k in range(number):
-            card, resources = _card(k)
-            options = {"env": card, "resources": resources}
-            cluster.worker_spec[k] = {**spec, "options": spec["options"] | options}
-        cluster.sync(cluster._correct_state)
-    try:
-        with Client(cluster, timeout=_CONNECT_SECONDS) as client:
-            yield client
-    finally:
-        _end(cluster)
+    settings = {
+        "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+        # Nannies start lost workers again; Dask would give those up that need longer than this.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
+    }
+    with config.set(settings):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a dashboard's port that another one has
+            cluster = LocalCluster(
+                n_workers=0,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:8787",
+                # Memory-mapped windows count as a worker's memory, and are none it could free.
+                memory_limit=0,
+                silence_logs=50,
+            )
+        try:
+            (spec,) = cluster.new_worker_spec().values()
+            for k in range(number):
+                card, resources = _card(k)
+                options = {"env": card, "resources": resources}
+                cluster.worker_spec[k] = {**spec, "options": spec["options"] | options}
+            cluster.sync(cluster._correct_state)
+            with Client(cluster, timeout=_CONNECT_SECONDS) as client:
+                yield client
+        finally:
+            _end(cluster)
 
 
 def _card(k: int) -> tuple[dict[str, str], dict[str, float]]:
@@ -75,7 +86,11 @@ def _card(k: int) -> tuple[dict[str, str], dict[str, float]]:
     import torch
 
     count = torch.cuda.device_count()
-    return ({"CUDA_VISIBLE_DEVICES": str(k % count)}, {GPU: 1}) if count else ({}, {})
+    if not count:
+        return {}, {}
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = named.split(",")[:count] if named else [str(card) for card in range(count)]
+    return {"CUDA_VISIBLE_DEVICES": cards[k % len(cards)].strip()}, {GPU: 1}
 
 
 def _end(cluster: Any) -> None:
@@ -108,9 +123,10 @@ def connected(address: str) -> Iterator[Any]:
     """
     from distributed import Client
 
-    # A scheduler that is lost is said in one line of ours, not in Dask's tracebacks.
-    for name in ("distributed", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # A scheduler that is lost is said in one line of ours, not in tracebacks as the process ends.
+    for name in ("asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("asyncio", "distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
@@ -126,12 +142,17 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def on_workers(
-    client: Any, plan: Plan, root: Path, todo: dict[str, list[str]], options: Options
-) -> Iterator[Done]:
+    client: Any,
+    plan: Plan,
+    root: Path,
+    todo: dict[str, list[str]],
+    options: Options,
+    say: Callable[[str, str], None],
+) -> Generator[Done]:
     """Have jobs done by workers, each after those it needs.
 
-    A job whose worker is lost is done again by another one; what a method itself raises is
-    not tried again.
+    Each worker is given one job at a time: of a worker that is lost no other job is lost, and
+    what it was at is done again by another one. What a method itself raises is not tried again.
 
     Parameters
     ----------
@@ -143,6 +164,8 @@ def on_workers(
     todo : dict of str to list of str
         As `sleepshift.runner.execute.missing` gives it.
     options : Options
+    say : callable
+        As the ``report`` of `sleepshift.runner.execute.execute`.
 
     Yields
     ------
@@ -152,61 +175,138 @@ def on_workers(
     Raises
     ------
     ClusterError
-        If the scheduler is lost.
+        If the scheduler is lost, or the workers cannot work.
     """
-    from distributed import CancelledError, as_completed
-    from distributed.scheduler import KilledWorker
-
     if plan.request is None:
         raise ValueError("workers make a plan anew from its saved request; this one has none")
-    where = (str(root.resolve()), *plan.request, options)
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    cards = any(GPU in worker.get("resources", {}) for worker in workers)
-    futures: dict[str, Any] = {}
-    for order, (key, after) in enumerate(todo.items()):
-        futures[key] = client.submit(
-            _do,
-            *where,
-            key,
-            *(futures[other] for other in after),
-            key=f"{'score' if key in plan.cells else 'fit'}-{key}-{options.run}",
-            pure=False,
-            priority=-order,
-            resources={GPU: 1} if cards and _trains(plan.job(key).estimator) else {},
-        )
-    keys = {future: key for key, future in futures.items()}
+    queue = _Queue(client, plan, root, todo, options)
     try:
-        for future in as_completed(list(futures.values())):
-            try:
-                done = future.result()
-            except KilledWorker as error:
-                reason = "its workers were killed again and again; do they run out of memory?"
-                if error.task != future.key:
-                    reason = f"a prerequisite failed: {reason}"
-                key = keys[future]
-                ArtifactStore(root).save_failure(key, reason, "", run=options.run)
-                done = Done(key, plan.job(key).name, "failed", reason)
-            except SleepShiftError:
-                raise
-            except (OSError, CancelledError) as error:
-                raise ClusterError(
-                    f"the Dask scheduler was lost ({one_line(error, 120)}); what is finished is "
-                    "kept, run again for the rest"
-                ) from None
-            except Exception as error:
-                raise ClusterError(
-                    f"a worker cannot work ({type(error).__name__}: {one_line(error, 120)}); "
-                    "give all machines the same versions"
-                ) from error
-            yield done
+        while queue.todo or queue.running:
+            queue.refill()
+            yield from queue.ended(say)
     finally:
+        queue.cancel()
+
+
+@dataclass
+class _Queue:
+    """Jobs that are left, and those that workers are at."""
+
+    client: Any
+    plan: Plan
+    root: Path
+    todo: dict[str, list[str]]
+    options: Options
+    running: dict[Any, str] = field(default_factory=dict)
+    done: dict[str, Done] = field(default_factory=dict)
+    last_seen: float = field(default_factory=time.monotonic)
+    said: bool = False
+
+    def __post_init__(self) -> None:
+        self.todo = dict(self.todo)
+        self.deep = {key for key in self.todo if self._trains(key)}
+
+    def _trains(self, key: str) -> bool:
+        """Whether a job may compute on a card."""
+        return device_of(self.plan.job(key).estimator) != "cpu"
+
+    def refill(self) -> None:
+        """Give jobs that can be begun to workers that have none."""
+        workers = self._workers()
+        cards = sum(GPU in worker.get("resources", {}) for worker in workers.values())
+        deep = self.deep if cards else set()
+        cards -= sum(key in deep for key in self.running.values())
+        # Whoever scales workers by what there is to do has to see that there is something.
+        room = max(1, len(workers)) - len(self.running)
+        for key, after in list(self.todo.items()):
+            if room <= 0:
+                break
+            if key in deep and cards <= 0:
+                continue
+            if all(other in self.done for other in after):
+                room, cards = room - 1, cards - (key in deep)
+                self._submit(key, self.todo.pop(key), {GPU: 1} if key in deep else {})
+
+    def _submit(self, key: str, after: list[str], resources: dict[str, float]) -> None:
+        kind, saved = self.plan.request or (Request, "")
+        future = self.client.submit(
+            _do,
+            str(self.root.resolve()),
+            kind,
+            saved,
+            self.options,
+            key,
+            *(self.done[other] for other in after),
+            key=f"{'score' if key in self.plan.cells else 'fit'}-{key}-{self.options.run}",
+            pure=False,
+            resources=resources,
+        )
+        self.running[future] = key
+
+    def ended(self, say: Callable[[str, str], None]) -> Iterator[Done]:
+        """Wait until jobs end, or for a while."""
+        from distributed import CancelledError, wait
+
+        try:
+            wait(list(self.running), timeout=_LOOK, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            self._look(say)
+            return
+        except (OSError, CancelledError):
+            raise ClusterError(_LOST) from None
+        for future in [future for future in self.running if future.done()]:
+            key = self.running.pop(future)
+            self.done[key] = self._result(future, key)
+            yield self.done[key]
+
+    def _result(self, future: Any, key: str) -> Done:
+        from distributed import CancelledError
+        from distributed.scheduler import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            reason = (
+                f"its workers were killed, {error.allowed_failures + 1} of them; out of memory?"
+            )
+            ArtifactStore(self.root).save_failure(key, reason, "", run=self.options.run)
+            return Done(key, self.plan.job(key).name, "failed", reason)
+        except SleepShiftError:
+            raise
+        except (CancelledError, OSError):
+            raise ClusterError(_LOST) from None
+        except Exception as error:
+            raise ClusterError(
+                f"a worker cannot work ({type(error).__name__}: {one_line(error, 120)}); give all "
+                "machines the same versions"
+            ) from error
+
+    def _workers(self) -> dict[str, Any]:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        if workers:
+            self.last_seen, self.said = time.monotonic(), False
+        return workers
+
+    def _look(self, say: Callable[[str, str], None]) -> None:
+        """Notice that nobody is left."""
+        gone = time.monotonic() - self.last_seen
+        if self._workers() or gone < 2 * _LOOK:
+            return
+        if self.client.cluster is not None and gone > _GONE:
+            raise ClusterError("all workers are gone, and none comes back; run again for the rest")
+        if not self.said:
+            say("note", "no worker is there; waiting for one")
+        self.said = True
+
+    def cancel(self) -> None:
+        """Take back what has not ended."""
+        from distributed import CancelledError
+
         with contextlib.suppress(OSError, CancelledError, TimeoutError):
-            client.cancel(list(futures.values()))
+            self.client.cancel(list(self.running))
 
 
-def _trains(estimator: Any) -> bool:
-    """Whether an estimator computes where its ``device`` says: trains a network, that is."""
-    return any(name.rpartition("__")[2] == "device" for name in estimator.get_params())
+_LOST = "the Dask scheduler was lost; what is finished is kept, run again for the rest"
 
 
 def _do(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "execute", "missing"]
 
-#: Called as ``report(event, text)``: "start" of a job, "done" with a cell, "failed" job,
-#: "note" for the user; the text is the job's name, or what the note says.
+#: Called as ``report(event, text)``: "start" of a job of this process, "done" with a cell,
+#: "failed" job, "note" for the user; the text is the job's name, or what the note says.
 Report = Callable[[str, str], None]
 
 
@@ -55,9 +56,15 @@ def missing(plan: Plan, store: ArtifactStore) -> dict[str, list[str]]:
         Key of each job -> keys of those among them that come before it.
     """
     found: dict[str, list[str]] = {}
+    stored: dict[str, bool] = {}
+
+    def there(key: str) -> bool:
+        if key not in stored:
+            stored[key] = key in plan.fits and store.has_artifact(key)
+        return stored[key]
 
     def add(key: str) -> None:
-        if key not in found and not (key in plan.fits and store.has_artifact(key)):
+        if key not in found and not there(key):
             after = plan.job(key).after
             for before in after:
                 add(before)
@@ -105,7 +112,9 @@ def execute(
     StorageError
         If nothing more can be stored; what is finished is kept.
     ClusterError
-        If the scheduler is lost.
+        If the scheduler is lost, or the workers cannot work.
+    SleepShiftError
+        If a timeout is asked for where nothing can stop a job.
     """
     options, say = options or Options(), report or (lambda event, text: None)
     todo = missing(plan, store) if todo is None else todo
@@ -116,18 +125,21 @@ def execute(
             say("done", cell.name)
     if not todo:
         return outcome
-    done = _here(plan, store, todo, options, say)
-    if client is not None:
+    if client is None:
+        options.check_alarm()
+        finished = _here(plan, store, todo, options, say)
+    else:
         from sleepshift.runner.cluster import on_workers
 
-        done = on_workers(client, plan, store.root, todo, options)
-    _follow(plan, done, outcome, say)
+        finished = on_workers(client, plan, store.root, todo, options, say)
+    with closing(finished):
+        _follow(plan, finished, outcome, say)
     return outcome
 
 
 def _here(
     plan: Plan, store: ArtifactStore, todo: dict[str, list[str]], options: Options, say: Report
-) -> Iterator[Done]:
+) -> Generator[Done]:
     bench = Workbench(plan, store, options)
     before: dict[str, Done] = {}
     for key, after in todo.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sleepshift.atomic import read_json, write_json
 from sleepshift.errors import GridError, one_line
@@ -73,6 +73,12 @@ class _CellFacts(BaseModel):
     skipped: str | None
     #: None in records of older versions.
     artifacts: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _scored_or_skipped(self) -> _CellFacts:
+        if (self.key is None) == (self.skipped is None):
+            raise ValueError("a cell has a key, or a reason why it was skipped")
+        return self
 
 
 class _Record(BaseModel):

@@ -34,12 +34,12 @@ KINDS = {
     "outputs": "cached outputs",
     "windows": "window stores",
     "search": "searches",
+    "submissions": "submissions",
     "wandb": "tracked runs",
 }
 DAMAGED, LEFT_OVER = "damaged folders", "leftovers of killed processes"
 
-_HOUR = 3600.0
-_DAY = 24 * _HOUR
+_DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def take_stock(root: Path) -> Inventory:
     GridError
         If it holds neither a run nor a search, or its grid is damaged.
     """
-    searches = [path for path in _entries(root, "search") if not path.name.startswith(".")]
+    rooms = (*_entries(root, "search"), *_entries(root, "submissions"))
+    searches = [path for path in rooms if not path.name.startswith(".")]
     grid = read_grid(root, missing_ok=bool(searches))
     found = Inventory(tasks={name: TaskState() for name in grid["tasks"]})
     # Sizes and times before contents, since reading is a use.
@@ -162,7 +163,7 @@ def take_stock(root: Path) -> Inventory:
             needed = False
         elif room == "windows" and not needed:
             # A run packs the windows of all its tasks before it says that it needs them.
-            needed = time.time() - item.changed < _HOUR
+            needed = time.time() - item.changed < _DAY
         found.items.append(Item(**{**vars(item), "needed": needed}))
     return found
 
@@ -328,7 +329,8 @@ def _add_search(needs: _Needs, search: Path, found: Inventory) -> None:
     needs.outputs = needs.outputs or wanted is None or not wanted <= stored
     if not all(_names(record.get(kind)) is not None for kind in ("cells", "artifacts", "windows")):
         found.notes.append(
-            f"what search/{search.name} might need is kept: its record.json is missing or damaged"
+            f"what {search.parent.name}/{search.name} might need is kept: its record.json is "
+            "missing or damaged"
         )
 
 

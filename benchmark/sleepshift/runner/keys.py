@@ -42,7 +42,7 @@ def describe(value: Any) -> Any:
         kept = {k: describe(v) for k, v in sorted(params.items()) if k not in NOT_IN_KEYS}
         return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "params": kept}
     if isinstance(value, dict):
-        return {str(k): describe(v) for k, v in value.items()}
+        return {k if isinstance(k, str) else repr(k): describe(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     if value is None or isinstance(value, (str, bool, int, float, np.generic, np.ndarray)):

@@ -17,7 +17,16 @@ from sleepshift.protocol.task import Task, TrainingSection
 from sleepshift.runner.keys import Keyed, describe
 from sleepshift.windows import Windows, open_store
 
-__all__ = ["CellJob", "FitJob", "GridCell", "Plan", "TaskData", "check_overrides", "plan"]
+__all__ = [
+    "CellJob",
+    "FitJob",
+    "GridCell",
+    "Plan",
+    "TaskData",
+    "check_overrides",
+    "chosen_folds",
+    "plan",
+]
 
 
 # Parameters that make a method what it is, or belong to the grid.
@@ -152,7 +161,7 @@ def plan(
     changed = {"data_seed": data_seed, **(overrides or {})}
     said = " ".join(f"{name}={value}" for name, value in sorted(changed.items()))
     for data in tasks:
-        definition, chosen = data.task.definition, _chosen(data, folds)
+        definition, chosen = data.task.definition, chosen_folds(data, folds)
         n_labeled = {fold.name: fold.n_labeled for fold in chosen}
         for seed in seeds:
             settings, rest = _settings(data.task, seed, data_seed, device, dict(overrides or {}))
@@ -229,7 +238,14 @@ def _override(estimator: Any, overrides: Mapping[str, Any]) -> None:
             estimator.set_params(**{path: overrides[name]})
 
 
-def _chosen(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
+def chosen_folds(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
+    """The folds of these names or positions; None is all.
+
+    Raises
+    ------
+    TaskError
+        If there is no such fold.
+    """
     if folds is None:
         return data.folds
     names = [fold.name for fold in data.folds]

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import ast
+import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from sleepshift.atomic import read_json, write_json
 from sleepshift.digest import digest
-from sleepshift.errors import GridError
+from sleepshift.errors import GridError, TaskError, one_line
 from sleepshift.methods import get_methods
 from sleepshift.protocol.task import Task
 from sleepshift.runner.plan import Plan, TaskData, plan
 
-__all__ = ["Request", "planned"]
+__all__ = ["PlainSettings", "Request", "planned"]
+
+#: Seconds that a worker waits for a request to appear.
+_PATIENCE = 10
+
+
+def _read(value: Any) -> Any:
+    return ast.literal_eval(value) if isinstance(value, str) else value
+
+
+#: Settings, written as Python writes them: JSON has no tuples, and no numbers for keys.
+PlainSettings = Annotated[
+    dict[str, Any], BeforeValidator(_read), PlainSerializer(repr, return_type=str)
+]
 
 
 class Request(BaseModel):
@@ -48,7 +63,7 @@ class Request(BaseModel):
     folds: list[str] | None = None
     data_seed: int = 0
     device: str = "auto"
-    overrides: dict[str, Any] = {}
+    overrides: PlainSettings = {}
     allow_missing: bool = False
 
     def open(self, root: Path) -> list[TaskData]:
@@ -93,10 +108,21 @@ class Request(BaseModel):
         ----------
         root : Path
             Folder of the run.
+
+        Raises
+        ------
+        TaskError
+            If a setting cannot be written down.
         """
+        content = self.model_dump(mode="json")
+        try:
+            same = type(self).model_validate(content) == self
+        except (ValueError, SyntaxError):
+            same = False
+        if not same:
+            raise TaskError("--set: workers could not read these settings; use plain values")
         opened = self.open(root)
         made = self.plan(opened)
-        content = self.model_dump(mode="json")
         made.request = (type(self), digest(content))
         write_json(root / "plans" / f"{made.request[1]}.json", content)
         return made, opened
@@ -119,11 +145,18 @@ def planned(root: Path, kind: type[Request], name: str) -> Plan:
         If this process does not see the folder, or what it finds there is no request.
     """
     path = root / "plans" / f"{name}.json"
-    content = read_json(path)
-    if content is None:
+    # Other machines see a new file on a shared disk a little later.
+    for _ in range(_PATIENCE):
+        if path.exists():
+            break
+        time.sleep(1)
+    else:
         raise GridError(f"a worker does not see {path}; --out must be on a disk that all share")
+    content = read_json(path)
     try:
+        if digest(content) != name:
+            raise ValueError("its content has changed")
         request = kind.model_validate(content)
-    except ValidationError as error:
-        raise GridError(f"{path} is damaged ({error.errors()[0]['msg']}); run again") from None
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise GridError(f"{path} is damaged ({one_line(error, 120)}); run again") from None
     return request.plan(request.open(root))

@@ -30,6 +30,7 @@ __all__ = ["Tracker", "TrackingWarning"]
 
 #: Seconds that a job waits for wandb, all in all.
 PATIENCE = 60.0
+_SHORT = 2.0
 
 #: Curves and scores are sent, and nothing of the machine, the code or the person. Versions of
 #: wandb that lack one of these settings do without it.
@@ -113,13 +114,17 @@ class Tracker:
         facts = {"id": key, "job_type": kind, "name": name, "group": task, "config": dict(config)}
         run = _JobRun(lambda: _begin(self.project, self.folder, **facts))
         token = watchers.set((*watchers.get(), WandbLogger(run, save_model=False)))
-        failed = True
+        failed, patience = True, PATIENCE
         try:
             yield
             failed = False
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                patience = _SHORT  # whoever stops a run does not wait for wandb
+            raise
         finally:
             watchers.reset(token)
-            run.finish(exit_code=int(failed))
+            run.finish(exit_code=int(failed), patience=patience)
 
     def summary(
         self,
@@ -156,7 +161,7 @@ class Tracker:
             run.finish()
 
         _desk(os.getpid()).call(write)
-        _desk(os.getpid()).settle()
+        _desk(os.getpid()).settle(PATIENCE)
 
     def hint(self) -> str | None:
         """One line on how to send what was logged offline; None where there is nothing to send."""
@@ -189,12 +194,12 @@ class _JobRun:
         row = {**row, "training": self._n_trainings, "epoch": self._n_passes}
         _desk(os.getpid()).call(lambda: self._run.log(row))
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, exit_code: int, patience: float) -> None:
         """Wait until all is logged."""
         if self._n_trainings:
             desk = _desk(os.getpid())
             desk.call(lambda: self._run.finish(exit_code=exit_code))
-            desk.settle()
+            desk.settle(patience)
 
 
 def _begin(project: str | None, folder: Path, **facts: Any) -> Any:
@@ -236,14 +241,14 @@ class _Desk:
         if not self._trouble:
             self._calls.put(function)
 
-    def settle(self) -> None:
+    def settle(self, patience: float) -> None:
         """Wait until all calls have been made, or it is clear that they will not be."""
         with self._calls.all_tasks_done:
             waited = self._calls.all_tasks_done.wait_for(
-                lambda: not self._calls.unfinished_tasks or self._trouble, PATIENCE
+                lambda: not self._calls.unfinished_tasks or self._trouble, patience
             )
         if not waited:
-            self._trouble = f"it did not answer within {PATIENCE:g} s"
+            self._trouble = f"it did not answer within {patience:g} s"
             # wandb waits for its own process when this one ends, however long that takes; its
             # teardown takes that hook away before it waits, and nobody waits for this thread.
             threading.Thread(target=_tear_down, daemon=True).start()

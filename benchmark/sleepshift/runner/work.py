@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
-from sleepshift.errors import StorageError
+from sleepshift.errors import DamageWarning, SleepShiftError, StorageError, TaskError
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.runner.jobs import run_cell, run_fit
 from sleepshift.runner.keys import describe
@@ -25,6 +25,12 @@ from sleepshift.runner.plan import CellJob, FitJob, Plan
 from sleepshift.runner.tracking import Tracker
 
 __all__ = ["Done", "Options", "Workbench", "tune_allocator"]
+
+#: How the reason of a job begins that was not tried, since one before it failed.
+AFTER = "prerequisite"
+
+_LONGEST = 400
+_YEARS = 1e8
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,33 @@ class Options:
         Seconds after which a job has failed.
     wandb : str or None
         Project of Weights & Biases that follows the run.
+
+    Raises
+    ------
+    TaskError
+        If the timeout is none.
     """
 
     run: str = field(default_factory=lambda: uuid4().hex)
     threads: int = 1
     timeout: float | None = None
     wandb: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not 0 < self.timeout <= _YEARS:
+            raise TaskError(f"--timeout {self.timeout:g}: give seconds, at most {_YEARS:g}")
+
+    def check_alarm(self) -> None:
+        """Refuse a timeout where no alarm can ring.
+
+        Raises
+        ------
+        SleepShiftError
+            Away from the main thread, or on a system without alarms.
+        """
+        in_main = threading.current_thread() is threading.main_thread()
+        if self.timeout is not None and not (in_main and hasattr(signal, "SIGALRM")):
+            raise SleepShiftError("--timeout: here only workers can be stopped; add --workers")
 
 
 @dataclass(frozen=True)
@@ -111,6 +138,8 @@ class Workbench:
             What became of the jobs it comes after.
         """
         job = self.plan.job(key)
+        # Now, lest the first job that trains be charged with the time it takes.
+        import_module("sleepshift.estimators.classifier")
         with _heard() as notes, compute_threads(self.options.threads):
             try:
                 status, reason = self._attempt(job, list(before))
@@ -120,19 +149,19 @@ class Workbench:
 
     def _attempt(self, job: FitJob, before: list[Done]) -> tuple[str, str]:
         """Status and reason; a method may fail in any way, and the grid goes on."""
-        if self._stored(job):
-            return "kept", ""
-        if reason := self.store.failure(job.key, run=self.options.run):
-            return "failed", reason
-        if broken := [done for done in before if done.status == "failed"]:
-            return self._fail(job, f"prerequisite {broken[0].name} failed: {broken[0].reason}")
         try:
-            with self._deadline(job):
-                self._run(job)
+            if self._stored(job):
+                return "kept", ""
+            if reason := self.store.failure(job.key, run=self.options.run):
+                return "failed", reason
+            if broken := [done for done in before if done.status in ("failed", "stopped")]:
+                return self._fail(job, f"{AFTER} {broken[0].name} failed: {broken[0].reason}")
+            self._run(job)
         except StorageError:
             raise
         except _TimeIsUp:
-            return self._fail(job, self._too_long())
+            if not self._stored(job):
+                return self._fail(job, self._too_long())
         except Exception as error:  # noqa: BLE001
             lines = [line for line in str(error).splitlines() if line.strip()]
             reason = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
@@ -149,12 +178,13 @@ class Workbench:
         for need in job.after:
             if not self.store.has_artifact(need):
                 self._run(self.plan.fits[need])
-        # Now, lest the first job that trains be charged with the time it takes.
-        import_module("sleepshift.estimators.classifier")
         kind = "cell" if isinstance(job, CellJob) else "fit"
         tracker = Tracker(self.options.wandb, self.store.root)
         config = {"estimator": describe(job.estimator), "fold": job.fold.name}
-        with tracker.job(key=job.key, kind=kind, name=job.name, task=job.task, config=config):
+        with (
+            tracker.job(key=job.key, kind=kind, name=job.name, task=job.task, config=config),
+            self._deadline(job),
+        ):
             if isinstance(job, CellJob):
                 run_cell(job, self.plan, self.store)
             else:
@@ -171,9 +201,10 @@ class Workbench:
     def _deadline(self, job: FitJob) -> Iterator[None]:
         """Stop a job that takes too long, wherever it is stuck.
 
-        In the main thread an alarm does it. A worker's job is in another thread, which
-        nothing can stop but the end of the process: the failure is written down, the process
-        ends, its nanny starts another, and the job is not tried again in this run.
+        In this process an alarm does it, once the job is back from a library's compiled code.
+        A worker's job is in another thread, which nothing can stop but the end of the process:
+        the failure is written down, the process ends, its nanny starts another, and the job is
+        not tried again in this run.
         """
         if self.options.timeout is None:
             yield
@@ -183,8 +214,12 @@ class Workbench:
         else:
 
             def give_up() -> None:
-                self._fail(job, self._too_long())
-                os._exit(75)
+                if self._stored(job):
+                    return  # and about to say so
+                try:
+                    self._fail(job, self._too_long())
+                finally:
+                    os._exit(75)
 
             timer = threading.Timer(self.options.timeout, give_up)
             timer.daemon = True
@@ -201,7 +236,8 @@ def _alarm(seconds: float) -> Iterator[None]:
         raise _TimeIsUp
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again, since Python drops what is raised while it tidies up.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
@@ -238,7 +274,8 @@ def _heard() -> Iterator[list[str]]:
     logger.setLevel(logging.ERROR)
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("default")  # once for each line of code
+        warnings.simplefilter("always", DamageWarning)
         for category in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
         # Whoever runs this method has been told so in its summary.
@@ -247,7 +284,7 @@ def _heard() -> Iterator[list[str]]:
             yield notes
         finally:
             logger.setLevel(before)
-            notes += [" ".join(str(warning.message).split())[:200] for warning in caught]
+            notes += [" ".join(str(warning.message).split())[:_LONGEST] for warning in caught]
 
 
 @lru_cache(maxsize=1)

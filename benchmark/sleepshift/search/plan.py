@@ -13,6 +13,8 @@ from sleepshift.errors import TaskError
 from sleepshift.methods import Method, get_methods
 from sleepshift.protocol.holdout import hold_out
 from sleepshift.runner import Plan, Request, TaskData, plan
+from sleepshift.runner.plan import chosen_folds
+from sleepshift.runner.request import PlainSettings
 
 __all__ = ["SearchRequest", "plan_search", "record_search"]
 
@@ -26,7 +28,7 @@ class SearchRequest(Request):
         As `plan_search` takes them.
     """
 
-    combinations: list[dict[str, Any]]
+    combinations: list[PlainSettings]
 
     def plan(self, tasks: list[TaskData]) -> Plan:
         """Jobs and cells of the search; see `plan_search`."""
@@ -78,21 +80,21 @@ def plan_search(
         If a fold or a setting is unknown, nobody can be held out, the method can run on no
         fold, or a parameter changes nothing of it.
     """
-    held = [hold_out(fold, data_seed=data_seed) for fold in data.folds]
+    asked = {fold.name: fold for fold in chosen_folds(data, folds)}
+    held = [hold_out(fold, data_seed=data_seed) for fold in asked.values()]
     data, merged = replace(data, folds=held), Plan()
     for combination in combinations:
         part = plan(
             [data],
             [method],
             seeds=seeds,
-            folds=folds,
             data_seed=data_seed,
             device=device,
             overrides={**combination, **(overrides or {})},
         )
         merged.fits = part.fits | merged.fits
         merged.cells = part.cells | merged.cells
-        merged.grid += dict.fromkeys(part.grid)  # a fold may be asked for by name and position
+        merged.grid += part.grid
     if not merged.cells:
         reason = merged.grid[0].skipped
         raise TaskError(f"{method.name} cannot run on {data.task.name}: {reason}")

@@ -28,9 +28,9 @@ def cv_results(combinations: Sequence[Mapping[str, Any]], scores: Scores) -> pd.
     """A row a combination, in the columns of `GridSearchCV.cv_results_`.
 
     Splits are folds times seeds, a fold's seeds beside each other; a rule stands where a scorer
-    does (``mean_test_source_validation``). Of a rule that has nobody to choose on in some
-    splits, the mean is over the others; without any, it has no columns. A combination that
-    failed in a split has no mean, and ranks last.
+    does (``mean_test_source_validation``). Splits in which a rule has no score at all
+    (nobody to choose on, every combination failed) are left out of its mean; a rule without
+    any has no columns. A combination that failed in another split has no mean, and ranks last.
 
     Parameters
     ----------

@@ -48,6 +48,15 @@ class RowReader:
         whole = isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
         return cls(array) if whole and hasattr(os, "preadv") else None
 
+    def _fill(self, place: memoryview, start: int) -> None:
+        """Read until it is full: a network's disk may give less at once."""
+        while place:
+            n_read = os.preadv(self._file, (place,), start)
+            if not n_read:
+                name = self._array.filename
+                raise DataError(f"{name} has become shorter; prepare the task again")
+            place, start = place[n_read:], start + n_read
+
     def __call__(self, rows: np.ndarray, channels: np.ndarray | None = None) -> np.ndarray:
         """Copy of ``array[rows]``, or of some of its channels, shape (n, n_channels, n_times).
 
@@ -61,8 +70,8 @@ class RowReader:
         low, high = picks.min(), picks.max() + 1
         found = np.empty((len(rows), high - low, array.shape[2]), array.dtype)
         place = array.offset + rows * array.strides[0] + low * array.strides[1]
-        for row, start in zip(found, place.tolist(), strict=True):
-            if os.preadv(self._file, (row,), start) < row.nbytes:
-                raise DataError(f"{array.filename} has become shorter; prepare the task again")
+        content, size = found.reshape(-1).view(np.uint8).data, found[:1].nbytes
+        for k, start in enumerate(place.tolist()):
+            self._fill(content[k * size : (k + 1) * size], start)
         span = np.arange(low, high)
         return found if np.array_equal(picks, span) else found[:, picks - low]

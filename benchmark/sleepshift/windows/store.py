@@ -244,7 +244,7 @@ def _write_header(stream: BinaryIO, n_windows: int, layout: dict[str, Any]) -> N
 
 def library_versions() -> dict[str, str]:
     """Versions that decide what a store or a result holds, this package's code included."""
-    names = ("braindecode", "mne", "numpy", "pandas", "scikit-learn", "skorch", "torch")
+    names = ("braindecode", "mne", "numpy", "pandas", "scikit-learn", "scipy", "skorch", "torch")
     found = {"python": platform.python_version(), "sleepshift": f"{__version__}+{_code()}"}
     return found | {name: version(name) for name in names}
 

@@ -235,7 +235,8 @@ class Windows(Dataset):
         content: Any = self.name
         if content is None:  # a store's name covers all of this
             people = self._frame.to_json(orient="split", double_precision=15)
-            content = [digest_array(np.asarray(self._signals)), people, self.sfreq]
+            picks = None if self._picks is None else self._picks.tolist()
+            content = [digest_array(np.asarray(self._signals)), people, self.sfreq, picks]
         labels = None if self._labels is None else digest_array(self._labels)
         found = digest([content, digest_array(self.rows), self.ch_names, labels, self.scheme])
         if self.name is not None:
