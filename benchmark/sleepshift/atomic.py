@@ -38,6 +38,15 @@ def new_folder(path: Path) -> Iterator[Path]:
     If someone else finished the same folder first, theirs stays: equal names mean equal
     content here.
 
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    Path
+        The temporary folder.
+
     Examples
     --------
     >>> root = Path(tempfile.mkdtemp())
@@ -72,7 +81,12 @@ def _sweep(parent: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this machine is there."""
+    """Whether a process of this machine is there.
+
+    Parameters
+    ----------
+    pid : int
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

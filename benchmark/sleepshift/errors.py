@@ -62,6 +62,11 @@ def _within(name: str, root: Path) -> bool:
 def storage(root: Path) -> Iterator[None]:
     """Say in one line that a folder takes nothing more.
 
+    Parameters
+    ----------
+    root : Path
+        The folder; errors about files elsewhere pass as they are.
+
     Raises
     ------
     StorageError

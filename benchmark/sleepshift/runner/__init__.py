@@ -3,7 +3,8 @@
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.runner.execute import Outcome, execute, missing
 from sleepshift.runner.grid import read_grid, record_grid
-from sleepshift.runner.plan import Plan, TaskData, check_overrides, plan
+from sleepshift.runner.overrides import check_overrides
+from sleepshift.runner.plan import Plan, TaskData, plan
 from sleepshift.runner.request import Request
 from sleepshift.runner.tracking import Tracker
 from sleepshift.runner.work import Options

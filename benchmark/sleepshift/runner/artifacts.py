@@ -43,7 +43,21 @@ class ArtifactStore:
         return whole(self.root / "artifacts" / key)
 
     def save_artifact(self, key: str, estimator: Any, facts: dict[str, Any]) -> None:
-        """Store a fitted estimator that has ``fitted_state``."""
+        """Store a fitted estimator.
+
+        Parameters
+        ----------
+        key : str
+        estimator : fitted estimator
+            With ``fitted_state``.
+        facts : dict
+            Plain values for its manifest.
+
+        Raises
+        ------
+        StorageError
+            If nothing more can be written.
+        """
         import torch
         from safetensors.torch import save
 
@@ -59,7 +73,14 @@ class ArtifactStore:
         self._forget_failure(key)
 
     def load_artifact(self, key: str, estimator: Any) -> Any:
-        """A fitted copy of `estimator` from its stored weights."""
+        """A fitted copy of an estimator from its stored weights.
+
+        Parameters
+        ----------
+        key : str
+        estimator : estimator
+            As it was fitted, or another with the same parameters; it stays as it is.
+        """
         from safetensors.torch import load_file
 
         folder = self.root / "artifacts" / key
@@ -85,7 +106,23 @@ class ArtifactStore:
         people: list[dict[str, Any]],
         facts: dict[str, Any],
     ) -> None:
-        """Store a cell's predictions and its counts per person."""
+        """Store a cell.
+
+        Parameters
+        ----------
+        key : str
+        predictions : dict of str to ndarray
+            One entry a test window; see `read_predictions`.
+        people : list of dict
+            Counts of each person, as `sleepshift.runner.counts.person_counts` gives them.
+        facts : dict
+            Plain values for its manifest.
+
+        Raises
+        ------
+        StorageError
+            If nothing more can be written.
+        """
         with storage(self.root), new_folder(self.root / "cells" / key) as folder:
             np.savez_compressed(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
             write_json(folder / "people.json", people)
@@ -113,7 +150,16 @@ class ArtifactStore:
     # ------------------------------------------------------------------ failures
 
     def save_failure(self, key: str, reason: str, traceback: str, *, run: str = "") -> None:
-        """Record why a job failed; the next run tries it again."""
+        """Record why a job failed; the next run tries it again.
+
+        Parameters
+        ----------
+        key : str
+        reason, traceback : str
+            One line, and all of them.
+        run : str
+            Name of the run, in which it is not tried again.
+        """
         record = {"reason": reason, "traceback": traceback, "run": run}
         with storage(self.root):
             write_json(self.root / "failures" / f"{key}.json", record)
@@ -123,7 +169,14 @@ class ArtifactStore:
             (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
     def failure(self, key: str, *, run: str | None = None) -> str | None:
-        """Why a job failed when it was last tried; with `run`, only if it was in that run."""
+        """Why a job failed when it was last tried; None where it did not.
+
+        Parameters
+        ----------
+        key : str
+        run : str or None
+            None is any run.
+        """
         record = read_json(self.root / "failures" / f"{key}.json")
         if not isinstance(record, dict) or (run is not None and record.get("run") != run):
             return None

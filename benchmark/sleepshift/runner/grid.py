@@ -175,6 +175,13 @@ def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:
 def read_grid(root: Path, *, missing_ok: bool = False) -> dict[str, Any]:
     """Read a run's record.
 
+    Parameters
+    ----------
+    root : Path
+        Folder of a run.
+    missing_ok : bool
+        Whether a folder without one is an empty one.
+
     Raises
     ------
     GridError

@@ -24,7 +24,15 @@ __all__ = ["device_of", "run_cell", "run_fit"]
 
 
 def run_fit(job: FitJob, plan: Plan, store: ArtifactStore) -> None:
-    """Fit an artifact and store it."""
+    """Fit an artifact and store it.
+
+    Parameters
+    ----------
+    job : FitJob
+        Whose prerequisites are stored.
+    plan : Plan
+    store : ArtifactStore
+    """
     with measured(device_of(job.estimator)) as cost:
         start = time.perf_counter()
         fitted = _fit(job, plan, store)
@@ -39,6 +47,13 @@ def run_fit(job: FitJob, plan: Plan, store: ArtifactStore) -> None:
 
 def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
     """Score a method on the test people of a fold and store predictions and counts.
+
+    Parameters
+    ----------
+    job : CellJob
+        Whose prerequisites are stored.
+    plan : Plan
+    store : ArtifactStore
 
     Raises
     ------
@@ -82,7 +97,18 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
 
 
 def device_of(estimator: Any) -> str:
-    """Where an estimator, or a part of it, computes; ``"cpu"`` where it does not say."""
+    """Where an estimator, or a part of it, computes; ``"cpu"`` where it does not say.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Examples
+    --------
+    >>> from sleepshift.estimators import LinearProbe, RelativePositioning
+    >>> device_of(LinearProbe(RelativePositioning(device="cuda")))
+    'cuda'
+    """
     parameters = estimator.get_params().items()
     return next((v for name, v in parameters if name.rpartition("__")[2] == "device"), "cpu")
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from sleepshift.digest import digest
 from sleepshift.errors import TaskError
-from sleepshift.estimators.objectives import Objective
 from sleepshift.methods import Method, Settings
 from sleepshift.protocol.fold import Fold
-from sleepshift.protocol.task import Task, TrainingSection
-from sleepshift.runner.keys import Keyed, describe
+from sleepshift.protocol.task import Task
+from sleepshift.runner.keys import Keyed
+from sleepshift.runner.overrides import check_overrides, override, settings_of
 from sleepshift.windows import Windows, open_store
 
 __all__ = [
@@ -23,17 +23,9 @@ __all__ = [
     "GridCell",
     "Plan",
     "TaskData",
-    "check_overrides",
     "chosen_folds",
     "plan",
 ]
-
-
-# Parameters that make a method what it is, or belong to the grid.
-_FIXED = {"random_state", "data_seed", "device", "verbose", "channels", "domain", "trainable"}
-_FIXED |= {"base", "encoder", "estimator", "classifier", "steps"}
-_FIXED |= {"teacher", "student", "loss", "pretraining", "start", "unlabeled", "mutual", "cache"}
-_FIXED |= {"pretraining_epochs"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,16 @@ class TaskData:
     def open(
         cls, task: Task, store: Path, *, data_seed: int = 0, allow_missing: bool = False
     ) -> TaskData:
-        """Open a prepared store and split it; see `Task.folds`."""
+        """Open a prepared store and split it.
+
+        Parameters
+        ----------
+        task : Task
+        store : Path
+            Folder of its windows.
+        data_seed, allow_missing
+            As in `Task.folds`.
+        """
         windows = open_store(store).to_scheme(task.windows.scheme)
         folds = task.folds(windows, data_seed=data_seed, allow_missing=allow_missing)
         return cls(task, windows, folds)
@@ -164,7 +165,7 @@ def plan(
         definition, chosen = data.task.definition, chosen_folds(data, folds)
         n_labeled = {fold.name: fold.n_labeled for fold in chosen}
         for seed in seeds:
-            settings, rest = _settings(data.task, seed, data_seed, device, dict(overrides or {}))
+            settings, rest = settings_of(data.task, seed, data_seed, device, dict(overrides or {}))
             recipes = [_Recipe(method, settings, rest) for method in methods]
             for fold in chosen:
                 for recipe in recipes:
@@ -185,61 +186,13 @@ def plan(
     return result
 
 
-def check_overrides(
-    tasks: Sequence[Task], methods: Sequence[Method], overrides: Mapping[str, Any]
-) -> None:
-    """Refuse settings that no method has, or that would make a method another one.
-
-    Raises
-    ------
-    TaskError
-        Naming the setting.
-    """
-    for name in overrides:
-        *path, last = name.split("__")
-        if last in _FIXED or (path and last == "model"):
-            raise TaskError(f"--set {name}: it says what a method is or is given; it stays")
-        if {"teacher", "student"} & set(path) and last in TrainingSection.model_fields:
-            raise TaskError(f"--set {name}: one budget holds for all; set {last}")
-    known = set(TrainingSection.model_fields)
-    for task in tasks:
-        settings, _ = _settings(task, 0, 0, "auto", dict(overrides))
-        for method in methods:
-            estimator = method.make(settings)
-            steps = [p for p, v in estimator.get_params().items() if hasattr(v, "get_params")]
-            if changed := set(overrides) & {n for p in steps for n in (p, p.rpartition("__")[2])}:
-                raise TaskError(f"--set {changed.pop()}: it says what a method is; it stays")
-            known |= {
-                p for path in estimator.get_params() for p in (path, path.rpartition("__")[2])
-            }
-            _override(estimator, overrides)
-            try:
-                describe(estimator)
-                for part in estimator.get_params().values():
-                    if isinstance(part, Objective):
-                        part.check()
-            except (TypeError, ValueError) as error:
-                raise TaskError(f"--set {', '.join(overrides)}: {error}") from None
-    if unknown := [name for name in overrides if name not in known]:
-        raise TaskError(
-            f"--set {unknown[0]}: no chosen method has it; settings of all are "
-            f"{', '.join(TrainingSection.model_fields)}"
-        )
-
-
-def _override(estimator: Any, overrides: Mapping[str, Any]) -> None:
-    """Set parameters by full path, or by last name wherever it occurs.
-
-    A base inside a fine-tuned method gets the same value as when it stands alone, so that
-    they stay one shared model.
-    """
-    for path in estimator.get_params():
-        for name in {path, path.rpartition("__")[2]} & set(overrides):
-            estimator.set_params(**{path: overrides[name]})
-
-
 def chosen_folds(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
     """The folds of these names or positions; None is all.
+
+    Parameters
+    ----------
+    data : TaskData
+    folds : sequence of str or None
 
     Raises
     ------
@@ -260,38 +213,6 @@ def chosen_folds(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
     return chosen
 
 
-def _settings(
-    task: Task, seed: int, data_seed: int, device: str, overrides: dict[str, Any]
-) -> tuple[Settings, dict[str, Any]]:
-    """The task's settings with those of the command line, and what is left of the latter."""
-    from pydantic import ValidationError
-
-    from sleepshift.models.catalogue import check_sequence, model_spec
-
-    own = {k: v for k, v in overrides.items() if k in TrainingSection.model_fields}
-    rest = {k: v for k, v in overrides.items() if k not in own}
-    try:
-        training = TrainingSection.model_validate(task.training.model_dump() | own)
-        for model in (training.model, training.teacher_model, training.assistant_model):
-            check_sequence(model_spec(model or training.model), training.sequence_length)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise TaskError(f"--set {first['loc'][0]}: {first['msg']}") from None
-    except ValueError as error:
-        raise TaskError(str(error)) from None
-    views = task.windows.views
-    settings = Settings(
-        **training.model_dump(),
-        channels=views["student"],
-        teacher_channels=views.get("teacher"),
-        assistant_channels=views.get("assistant"),
-        random_state=seed,
-        data_seed=data_seed,
-        device=device,
-    )
-    return settings, rest
-
-
 class _Recipe:
     """A method's estimator for one task and seed; all folds share it."""
 
@@ -302,7 +223,7 @@ class _Recipe:
     def keyed(self) -> Keyed:
         """The estimator, made when the first fold can use it."""
         estimator = self.method.make(self.settings)
-        _override(estimator, self.overrides)
+        override(estimator, self.overrides)
         return Keyed(estimator)
 
     def plan(self, plan: Plan, data: TaskData, fold: Fold) -> dict[str, Any]:
