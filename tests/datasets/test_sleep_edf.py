@@ -281,10 +281,10 @@ def folder_once(tmp_path_factory):
 def test_folders_without_recordings_are_refused(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         SleepEDF(tmp_path / "nowhere").recordings()
-    with pytest.raises(DataError, match="holds no SC4ssNxx-PSG"):
+    with pytest.raises(DataError, match="must hold SC4ssNxx-PSG"):
         SleepEDF(tmp_path).recordings()
     write_psg(tmp_path / "ST7011J0-PSG.edf", 1)
-    with pytest.raises(DataError, match="holds no SC4ssNxx-PSG"):
+    with pytest.raises(DataError, match="must hold SC4ssNxx-PSG"):
         SleepEDF(tmp_path).recordings()
 
 
@@ -293,14 +293,19 @@ def test_subjects_that_are_not_there_are_named(folder):
         SleepEDF(folder).recordings(["82", "0", "3"])
 
 
-def test_only_the_subjects_asked_for_are_downloaded(folder, monkeypatch):
+def test_only_the_subjects_asked_for_are_downloaded(tmp_path, monkeypatch):
     asked = []
+    home = tmp_path / "physionet-sleep-data"
 
     def fetch_data(subjects, **settings):
         asked.extend(subjects)
-        return [[str(folder / "SC4001E0-PSG.edf"), str(folder / "SC4001EC-Hypnogram.edf")]]
+        home.mkdir(exist_ok=True)
+        write_psg(home / "SC4001E0-PSG.edf")
+        write_hypnogram(home / "SC4001EC-Hypnogram.edf")
 
+    monkeypatch.setenv("PHYSIONET_SLEEP_PATH", str(tmp_path))
     monkeypatch.setattr("mne.datasets.sleep_physionet.age.fetch_data", fetch_data)
+    assert SleepEDF().count_present() == 0
     (night,) = SleepEDF().recordings(["0"])
     assert asked == [0]
     assert (night.subject, night.session, night.age) == ("0", "1", 33)
@@ -308,6 +313,7 @@ def test_only_the_subjects_asked_for_are_downloaded(folder, monkeypatch):
     with pytest.raises(DataError, match="subject 39 in Sleep-EDF"):
         SleepEDF().recordings(["0", "39"])
     assert asked == [0]
+    assert SleepEDF().count_present() == 1
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no\nroute"), ValueError("SHA1 hash differs")])

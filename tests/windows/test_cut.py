@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.preprocessing import RobustScaler
+from sklearn.preprocessing import MinMaxScaler, RobustScaler
 
 from sleepshift.datasets.base import LabelledWindows, Recording
 from sleepshift.datasets.simulated import Simulated
 from sleepshift.errors import DataError, TaskError
 from sleepshift.windows import Derivation, Recipe, cut_recording, derive
-from sleepshift.windows.cut import CLIP, robust_scale, window_digests
+from sleepshift.windows.cut import window_digests
+from sleepshift.windows.scaling import CLIP, minmax_scale, robust_scale
 
 W, S1, S2, S3, S4, R = (f"Sleep stage {stage}" for stage in "W1234R")
 UNKNOWN, MOVEMENT = "Sleep stage ?", "Movement time"
@@ -563,3 +564,55 @@ def test_a_recipe_that_makes_no_sense_is_one_line():
         Recipe(channels=None, derivations=(PAIR,), **plain)
     with pytest.raises(TaskError, match="two derivations '0-2'"):
         Recipe(channels=("0-2",), derivations=(PAIR, PAIR), **plain)
+
+
+class Rated(Given):
+    """Scored in epochs of 20 s, as Rechtschaffen and Kales were often used."""
+
+    def epoch_seconds(self, recording):
+        return 20.0
+
+
+def cut_short(bouts, **settings):
+    recipe = Recipe(channels=None, sfreq=100.0, trim_wake_minutes=None, scaling="none")
+    raw = make_raw(bouts, **settings)
+    return raw, cut_recording(Rated(raw), Recording(subject="0", session="1"), recipe).windows
+
+
+def test_an_epoch_of_20_s_is_the_middle_of_a_window_and_the_first_and_last_have_none():
+    raw, windows = cut_short([(W, 40), (S2, 60), (R, 20), (S3, 20)])
+    assert windows.y.tolist() == [0, 2, 2, 2, 5]  # 7 epochs, without the first and the last
+    assert windows.onset.tolist() == [15, 35, 55, 75, 95]
+    signals = raw.get_data()
+    for x, onset in zip(windows.x, windows.onset, strict=True):
+        start = round(onset * 100)
+        np.testing.assert_array_equal(x, signals[:, start : start + 3000].astype(np.float32))
+
+
+def test_movement_takes_no_window_but_stays_around_others():
+    _, windows = cut_short([(W, 40), (MOVEMENT, 20), (S2, 60)])
+    assert windows.y.tolist() == [0, 2, 2]
+    assert windows.onset.tolist() == [15, 55, 75]
+
+
+def test_an_epoch_of_20_s_without_room_around_it_is_refused():
+    with pytest.raises(DataError, match="no scored epoch of 20 s has a window around it"):
+        cut_short([(S2, 20)])
+
+
+def test_minmax_scaling_is_scikit_learns_window_by_window():
+    x = cut(make_raw(PLAIN), scaling="none").windows.x
+    scaled = cut(make_raw(PLAIN), scaling="window-minmax").windows.x
+    for window, got in zip(x, scaled, strict=True):
+        want = MinMaxScaler().fit_transform(window.T.astype(np.float64)).T
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_minmax_scaling_passes_over_gaps_and_flat_windows():
+    x = np.array([[[np.nan, 1, 3, 2]], [[5, 5, 5, 5]], [[np.nan] * 4]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled = minmax_scale(x)
+    np.testing.assert_array_equal(scaled[0, 0], [np.nan, 0, 1, 0.5])
+    np.testing.assert_array_equal(scaled[1, 0], 0)
+    assert np.isnan(scaled[2]).all()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sleepshift.stages import WINDOW_SECONDS
+
 if TYPE_CHECKING:
     import mne
 
@@ -122,6 +124,20 @@ class Dataset(ABC):
         DataError
             If the folder is missing or holds no recording.
         """
+
+    def epoch_seconds(self, recording: Recording) -> float:
+        """What the scorers of a raw recording looked at: 30 s, or the 20 s of older manuals.
+
+        A window of a shorter epoch has that epoch in its middle, and what is around it.
+        """
+        return float(WINDOW_SECONDS)
+
+    def count_present(self) -> int | None:
+        """Number of recordings at hand, or None where no file is needed.
+
+        Nothing is downloaded; a folder that makes no sense counts as empty.
+        """
+        return None
 
     def second_scoring(self, recording: Recording) -> mne.Annotations | None:
         """Stages that a second scorer gave a raw recording; None where there was one scorer.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ __all__ = [
 #: How to go on after a damaged file.
 ADVICE = "download it again, or leave it out with --skip-bad"
 
-_VOLTAGES = ("eeg", "eog", "emg")
+_VOLTAGES = ("eeg", "eog", "emg", "ecg")
 # One annotation of EDF+: onset, duration, text; the text of a time-keeping one is empty.
 _ANNOTATION = re.compile(rb"[+-]\d+(\.\d*)?(\x15\d+(\.\d*)?)?\x14([^\x14]*\x14)*")
 
@@ -113,8 +113,19 @@ def _parse_signals(n_bytes: int, fields: str, n_signals: int) -> EdfHeader:
     )
 
 
-def check_signals(header: EdfHeader, names: Sequence[str], path: Path) -> None:
+def check_signals(
+    header: EdfHeader, names: Sequence[str], path: Path, types: Mapping[str, str] | None = None
+) -> None:
     """Refuse channels that are not there, are there twice, or have no scale.
+
+    Parameters
+    ----------
+    header : EdfHeader
+    names : sequence of str
+        Labels as in the file.
+    path : Path
+    types : mapping, optional
+        Label -> MNE channel type; by default the prefix of the label says so.
 
     Raises
     ------
@@ -134,7 +145,7 @@ def check_signals(header: EdfHeader, names: Sequence[str], path: Path) -> None:
         scaled = physical_min != physical_max and digital_min < digital_max
         in_volts = header.units[index] in ("uV", "\xb5V", "mV", "V")
         if not (scaled and all(map(math.isfinite, header.limits[index]))) or (
-            channel_type(name) in _VOLTAGES and not in_volts
+            (types or {}).get(name, channel_type(name)) in _VOLTAGES and not in_volts
         ):
             raise DataError(f"{path.name} gives channel {name} no usable scale; {ADVICE}")
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sleepshift.datasets.base import Dataset, DatasetInfo, LabelledWindows, Recording
+from sleepshift.datasets.folder import check_people, natural
 from sleepshift.datasets.npz_files import open_arrays
 from sleepshift.datasets.participants import read_participants
 from sleepshift.errors import DataError, TaskError
@@ -129,12 +130,8 @@ class NpzFolder(Dataset):
         found = self._list()
         present = {recording.subject for recording in found}
         wanted = present if subjects is None else {str(subject) for subject in subjects}
-        if absent := sorted(wanted - present, key=_natural):
-            raise DataError(
-                f"no recording of subject {', '.join(absent)} in {self.data}; "
-                f"there are {', '.join(sorted(present, key=_natural))}"
-            )
-        found.sort(key=lambda recording: (_natural(recording.subject), _natural(recording.session)))
+        check_people(wanted, present, str(self.data))
+        found.sort(key=lambda recording: (natural(recording.subject), natural(recording.session)))
         return [recording for recording in found if recording.subject in wanted]
 
     def _list(self) -> list[Recording]:
@@ -302,8 +299,3 @@ def _one_of(setting: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise TaskError(f"{setting} must be one of {', '.join(allowed)}, not {value!r}")
     return value
-
-
-def _natural(text: str) -> tuple[bool, int, str]:
-    """Sort "2" before "10", and numbers before names."""
-    return (not text.isdecimal(), int(text) if text.isdecimal() else 0, text)

@@ -86,7 +86,7 @@ class WindowsSection(Section):
     empty_derivation: Literal["raise", "zeros"] = "raise"
     sfreq: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     trim_wake_minutes: float | None = Field(default=None, ge=0)
-    scaling: Literal["robust", "none"]
+    scaling: Literal["robust", "window-minmax", "none"]
 
     @field_validator("views")
     @classmethod

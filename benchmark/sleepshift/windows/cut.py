@@ -19,14 +19,12 @@ from sleepshift.derivations import (
 )
 from sleepshift.errors import DataError, TaskError
 from sleepshift.stages import WINDOW_SECONDS, get_scheme
+from sleepshift.windows.scaling import CLIP, minmax_scale, robust_scale
 
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["CLIP", "CutRecording", "Recipe", "cut_recording", "robust_scale"]
-
-#: Scaled signals are clipped to this many interquartile ranges either side of the median.
-CLIP = 20.0
+__all__ = ["CutRecording", "Recipe", "cut_recording"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +40,10 @@ class Recipe:
         Rate to resample to; None keeps the recording's own.
     trim_wake_minutes : float or None
         Wake kept before the first and after the last scored sleep; None keeps the night.
-    scaling : {"robust", "none"}
+    scaling : {"robust", "window-minmax", "none"}
         ``"robust"``: per recording and channel (and feature), median 0, interquartile
-        range 1, clipped at `CLIP`. It uses signals only, never labels.
+        range 1, clipped at `CLIP`. ``"window-minmax"``: per window and channel from 0 to 1,
+        as some published systems do. Both use signals only, never labels.
     derivations : tuple of Derivation
         What `channels` may name besides the recording's own channels. Electrodes that a
         recording lists as bad take no part.
@@ -202,7 +201,11 @@ def _cut_raw(
         raw = raw.load_data(verbose="error")
         _check_resampling(raw, recipe.sfreq, recording)
         raw = raw.resample(recipe.sfreq, verbose="error")
-    starts, y = _window_starts(raw, codes, recording)
+    seconds = dataset.epoch_seconds(recording)
+    if seconds < WINDOW_SECONDS:
+        starts, y = _centred_starts(raw, codes, seconds, recording)
+    else:
+        starts, y = _window_starts(raw, codes, recording)
     n_times = round(WINDOW_SECONDS * raw.info["sfreq"])
     signals = raw.get_data(verbose="error")
     segments = np.lib.stride_tricks.sliding_window_view(signals, n_times, axis=1)
@@ -321,6 +324,27 @@ def _window_starts(
     return starts, frame["target"].to_numpy().astype(np.int64)
 
 
+def _centred_starts(
+    raw: mne.io.BaseRaw, codes: dict[str, int], seconds: float, recording: Recording
+) -> tuple[np.ndarray, np.ndarray]:
+    """First sample and label of windows around epochs that are shorter than they.
+
+    Braindecode refuses trials that overlap. What reaches past an end of the signals is dropped.
+    """
+    sfreq, around = raw.info["sfreq"], (WINDOW_SECONDS - seconds) / 2
+    onsets, y = [], []
+    for bout in raw.annotations:
+        if bout["description"] in codes:
+            n_epochs = int(bout["duration"] / seconds + 1e-6)
+            onsets += [bout["onset"] + k * seconds for k in range(n_epochs)]
+            y += [codes[bout["description"]]] * n_epochs
+    starts = np.rint((np.array(onsets) - raw.first_time - around) * sfreq).astype(np.int64)
+    inside = (starts >= 0) & (starts + round(WINDOW_SECONDS * sfreq) <= raw.n_times)
+    if not inside.any():
+        raise DataError(f"{recording}: no scored epoch of {seconds:g} s has a window around it")
+    return starts[inside], np.array(y, dtype=np.int64)[inside]
+
+
 def _measure_and_scale(
     windows: LabelledWindows, recipe: Recipe, recording: Recording, lost: Sequence[str]
 ) -> CutRecording:
@@ -339,6 +363,8 @@ def _measure_and_scale(
     x = np.where(finite, x, np.float32(np.nan)) if nan.any() else x
     if recipe.scaling == "robust":
         x = robust_scale(x, per_feature=windows.sfreq is None)
+    elif recipe.scaling == "window-minmax":
+        x = minmax_scale(x)
     x = np.nan_to_num(x, nan=0.0) if nan.any() else x
     fields = {**windows.__dict__, "x": x}
     return CutRecording(LabelledWindows(**fields), digests, flat, nan)
@@ -350,25 +376,3 @@ def window_digests(x: np.ndarray) -> np.ndarray:
 
     words = [hashlib.blake2b(window.tobytes(), digest_size=8).digest() for window in x]
     return np.frombuffer(b"".join(words), dtype=np.uint64)
-
-
-def robust_scale(x: np.ndarray, *, per_feature: bool = False) -> np.ndarray:
-    """Scale windows of one recording to median 0 and interquartile range 1, clipped.
-
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n_windows, n_channels, n_times)
-    per_feature : bool
-        Scale each position of the last axis by itself, as features want, instead of all
-        samples of a channel together.
-
-    Returns
-    -------
-    ndarray of float32, same shape
-        A channel (or feature) without spread is only centred.
-    """
-    pooled = x if per_feature else x.transpose(0, 2, 1).reshape(-1, x.shape[1], 1)
-    percentile = np.percentile if np.isfinite(pooled).all() else np.nanpercentile
-    low, median, high = percentile(pooled, [25, 50, 75], axis=0).astype(np.float32)
-    scaled = (x - median) / np.where(high > low, high - low, np.float32(1))
-    return np.clip(scaled, -CLIP, CLIP, out=scaled)
