@@ -392,7 +392,7 @@ def test_a_scheduler_that_is_lost_ends_in_one_line(toy_task, tmp_path, calm):
             "--nthreads",
             "1",
             "--death-timeout",
-            "5",
+            "60",
             "--local-directory",
             str(tmp_path / "scratch"),
         ],

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def local_workers(number: int) -> Iterator[Any]:
         "distributed.deploy.lost-worker-timeout": "1000 days",
     }
     with config.set(settings):
-        with warnings.catch_warnings():
+        with _interrupts_held(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a dashboard's port that another one has
             cluster = LocalCluster(
                 n_workers=0,
@@ -79,6 +81,23 @@ def local_workers(number: int) -> Iterator[Any]:
                 yield client
         finally:
             _end(cluster)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let threads that are started now, and the workers they start, never see Ctrl-C.
+
+    A terminal sends it to workers too, and one that is only starting would say so at length.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # whoever starts it later lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _card(k: int) -> tuple[dict[str, str], dict[str, float]]:
