@@ -51,6 +51,39 @@ def test_the_task_example_is_a_task(tmp_path: Path) -> None:
     assert [len(fold.test) for fold in folds] == [8] * 5
 
 
+def test_the_bids_example_is_a_task(tmp_path: Path) -> None:
+    import edfio
+
+    from sleepshift.windows import open_store
+
+    (tmp_path / "bids.toml").write_text(_block("toml", "My headband"))
+    rng = np.random.default_rng(0)
+    for k in range(1, 6):
+        folder = tmp_path / "study" / f"sub-{k}" / "eeg"
+        folder.mkdir(parents=True)
+        noise = rng.normal(0, 30, 5 * 30 * 256).clip(-190, 190)
+        signal = edfio.EdfSignal(
+            noise, 256, label="HB_1", physical_dimension="uV", physical_range=(-192, 192)
+        )
+        edfio.Edf([signal]).write(folder / f"sub-{k}_task-sleep_eeg.edf")
+        rows = "".join(f"{30 * i}\t30\t{code}\n" for i, code in enumerate((0, 1, 8, 3, 4)))
+        events = folder / f"sub-{k}_task-sleep_events.tsv"
+        events.write_text("onset\tduration\tstage\n" + rows)
+    task = load_task(tmp_path / "bids.toml")
+    windows = open_store(task.prepare(tmp_path / "w", data=tmp_path / "study"))
+    assert [len(fold.test) for fold in task.folds(windows)] == [4] * 5
+    assert windows.y[:4].tolist() == [0, 1, 3, 4]
+
+
+def test_the_tasks_of_published_systems_are_there() -> None:
+    table = re.search(r"\| task \|.*?\n\n", README, flags=re.DOTALL)
+    assert table is not None
+    names = re.findall(r"`([a-z0-9-]+)`", table[0])
+    assert len(names) > 15
+    for name in names:
+        assert load_task(name).name == name
+
+
 def test_the_dataset_example_reads_edf_with_annotations(tmp_path: Path) -> None:
     import edfio
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from sleepshift.cli_runs import runs
 from sleepshift.cli_search import search
 from sleepshift.cli_submit import score, submit, validate
 from sleepshift.display import catalogue, console, console_error, print_results, table
-from sleepshift.errors import DamageWarning, SleepShiftError, one_line
+from sleepshift.errors import DamageWarning, SleepShiftError, TaskError, one_line
 
 app = typer.Typer(
     add_completion=False,
@@ -119,8 +120,24 @@ def tasks() -> None:
     for path in task_files().values():
         task = load_task(path)
         facts = f"{task.protocol.kind} on {_terms(task.dataset.name, task.dataset)}"
+        facts += f"; {_presence(task.dataset.name, task.dataset.params)}"
         entries.append((task.name, task.title, facts))
     catalogue(entries)
+
+
+def _presence(name: str, params: Mapping[str, Any]) -> str:
+    """Whether the recordings are where they are looked for without ``--data``."""
+    from sleepshift.datasets import dataset_class
+
+    if dataset_class(name).needs_folder:
+        return "name its folder with --data"
+    try:
+        dataset = dataset_class(name)(**params)
+    except TaskError:
+        return "as its settings say"
+    if not dataset.reads_files:
+        return "needs no files"
+    return f"{dataset.count_present() or 'no'} recordings here"
 
 
 def _terms(name: str, terms: Any) -> str:
@@ -151,7 +168,8 @@ def datasets() -> None:
     infos = {name: dataset_class(name).info for name in DATASETS}
     entries = []
     for name, info in infos.items():
-        entries.append((name, info.title, _terms(info.url or "no download", info)))
+        terms = _terms(info.url or "no page", info)
+        entries.append((name, info.title, f"{terms}; {_presence(name, {})}"))
     catalogue(entries)
 
 

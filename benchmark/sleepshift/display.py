@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -66,11 +66,15 @@ def _bars() -> Progress:
 @contextmanager
 def packing(name: str) -> Iterator[Advance]:
     """A bar over the recordings of a dataset."""
-    with _bars() as bars:
-        bar = bars.add_task(f"windows of {name}", total=None, note="")
+    with ExitStack() as stack:
+        bars: list[tuple[Any, Any]] = []  # a download, which comes first, draws bars of its own
 
         def advance(recording: str, done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total, note=recording)
+            if not bars:
+                made = stack.enter_context(_bars())
+                bars.append((made, made.add_task(f"windows of {name}", note="")))
+            made, bar = bars[0]
+            made.update(bar, completed=done, total=total, note=recording)
 
         yield advance
 

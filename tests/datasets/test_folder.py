@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sleepshift.datasets import DatasetInfo, Recording
-from sleepshift.datasets.folder import FolderDataset, natural, shown
+from sleepshift.datasets.folder import FolderDataset, data_home, natural, shown
 from sleepshift.errors import DataError
 
 
@@ -79,3 +81,23 @@ def test_people_who_are_not_there_are_named(tmp_path):
 def test_numbers_sort_before_names():
     assert sorted(["b", "10", "9", "a"], key=natural) == ["9", "10", "a", "b"]
     assert shown(map(str, [3, 1])) == "1, 3"
+
+
+def test_data_are_where_mne_keeps_them(tmp_path, monkeypatch):
+    import mne
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("MNE_DATA", "_MNE_FAKE_HOME_DIR", "PHYSIONET_SLEEP_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    assert data_home() == tmp_path / "mne_data"
+    mne.set_config("MNE_DATA", "~/elsewhere", set_env=False)
+    assert mne.get_config("MNE_DATA") == "~/elsewhere"
+    assert data_home() == tmp_path / "elsewhere"
+    monkeypatch.setenv("MNE_DATA", str(tmp_path / "told"))
+    assert data_home() == data_home("PHYSIONET_SLEEP_PATH") == tmp_path / "told"
+    config = tmp_path / ".mne" / "mne-python.json"
+    told = json.loads(config.read_text()) | {"PHYSIONET_SLEEP_PATH": str(tmp_path / "nights")}
+    config.write_text(json.dumps(told))
+    assert data_home("PHYSIONET_SLEEP_PATH") == tmp_path / "nights"
+    config.write_text("[1")
+    assert data_home() == tmp_path / "told"

@@ -17,7 +17,7 @@ from sleepshift.leaderboard.sleep import (
     hypnogram,
     limits_of_agreement,
     sleep_statistics,
-    slots_of,
+    windows_of_slots,
 )
 from sleepshift.stages import get_scheme
 
@@ -140,7 +140,9 @@ def test_a_hypnogram_has_every_window_in_its_slot(places: set[int], random) -> N
 @given(st.lists(st.floats(30, 200), max_size=40))
 def test_bouts_that_are_no_whole_number_of_slots_share_none(steps: list[float]) -> None:
     onset = np.cumsum([7.0, *steps])
-    slots = slots_of(onset)
+    windows = windows_of_slots(onset)
+    slots = np.flatnonzero(windows >= 0)
+    np.testing.assert_array_equal(windows[slots], np.arange(len(onset)))
     assert slots[0] == 0
     assert (np.diff(slots) >= 1).all()
     # No slot runs ahead of its window by more than the rounding that came before it.
@@ -148,6 +150,22 @@ def test_bouts_that_are_no_whole_number_of_slots_share_none(steps: list[float]) 
     stages = np.arange(len(onset)) % 5
     grid = hypnogram(onset, stages)
     np.testing.assert_array_equal(grid[grid >= 0], stages)
+
+
+@given(st.lists(st.integers(0, 4), min_size=9, max_size=60))
+def test_epochs_of_20_s_make_no_night_longer(epochs: list[int]) -> None:
+    """Each slot of 30 s has an epoch that begins within 10 s of it, and none is made up."""
+    onset = 15 + 20.0 * np.arange(len(epochs))
+    grid = hypnogram(onset, np.array(epochs))
+    assert len(grid) == round((len(epochs) - 1) * 20 / 30) + 1
+    for slot, stage in enumerate(grid):
+        near = {epochs[k] for k in range(len(epochs)) if abs(20 * k - 30 * slot) <= 10}
+        assert stage in near
+
+
+def test_a_pause_among_epochs_of_20_s_is_one() -> None:
+    onset = np.array([0, 20, 40, 60, 180, 200, 220, 240.0])
+    assert hypnogram(onset, np.arange(8) % 5).tolist() == [0, 1, 3, -1, -1, -1, 4, 0, 2]
 
 
 # ---------------------------------------------------------------------- limits of agreement

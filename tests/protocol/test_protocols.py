@@ -14,6 +14,7 @@ from sleepshift.errors import TaskError
 from sleepshift.protocol.protocols import (
     IN_DOMAIN,
     CrossAge,
+    CrossDataset,
     CrossModality,
     LabelBudget,
     LeaveSubjectsOut,
@@ -502,3 +503,100 @@ def test_a_kind_makes_its_own_protocol():
     assert not made.needs_age
     made = TypeAdapter(Protocol).validate_python({"kind": "leave-subjects-out", "n_folds": 3})
     assert type(made) is LeaveSubjectsOut
+
+
+# ---------------------------------------------------------------------- published folds
+
+
+def published(kind="leave-subjects-out", **fold):
+    fold = {"name": "published", "test": ["3", "7-8"], **fold}
+    settings = {"kind": kind, "n_folds": 3, "published": [fold]}
+    return TypeAdapter(Protocol).validate_python(settings)
+
+
+@pytest.mark.parametrize("kind", ["leave-subjects-out", "cross-modality"])
+def test_a_published_split_is_a_fold_and_a_group_of_its_own(kind):
+    *folds, last = published(kind).roles(people_table(9), seed=0, allow_missing=False)
+    assert [fold.group for fold in folds] == ["all"] * 3
+    assert sorted(s for fold in folds for s in fold.test) == [str(k) for k in range(9)]
+    assert (last.name, last.group, last.test) == ("published", "published", ["3", "7", "8"])
+    assert sorted(last.source) == ["0", "1", "2", "4", "5", "6"]
+    plain = TypeAdapter(Protocol).validate_python({"kind": kind, "n_folds": 3})
+    assert folds == plain.roles(people_table(9), seed=0, allow_missing=False)
+    assert "published" not in plain.model_dump()
+
+
+def test_a_published_split_needs_its_people_unless_they_may_be_missing():
+    with pytest.raises(TaskError, match="people 7, 8 are not in the data"):
+        published().roles(people_table(5), seed=0, allow_missing=False)
+    *_, last = published().roles(people_table(5), seed=0, allow_missing=True)
+    assert last.test == ["3"]
+
+
+@pytest.mark.parametrize("name", ["all", "3"])
+def test_a_published_split_has_a_name_that_no_other_fold_has(name):
+    with pytest.raises(ValidationError, match="a name of its own"):
+        published(name=name)
+
+
+# ---------------------------------------------------------------------- cross-dataset
+
+
+def clinics():
+    """Six people of one dataset and eight of another, of 20, 22, ... years in each."""
+    names = [f"north:{k}" for k in range(6)] + [f"south:{k}" for k in range(8)]
+    ages = [20.0 + 2 * int(name.partition(":")[2]) for name in names]
+    return pd.DataFrame({"subject": names, "age": ages})
+
+
+def cross_dataset(**fold):
+    settings = {"source": {"dataset": "north"}, "folds": [{"name": "south", **fold}]}
+    return CrossDataset(kind="cross-dataset", **settings)
+
+
+@given(seed=st.integers(0, 100), n_labeled=st.integers(1, 4), n_unlabeled=st.integers(1, 3))
+def test_people_of_another_dataset_have_one_role_each(seed, n_labeled, n_unlabeled):
+    protocol = cross_dataset(
+        labeled={"dataset": "south", "count": n_labeled},
+        unlabeled={"dataset": "south", "count": n_unlabeled},
+        test={"dataset": "south"},
+    )
+    (roles,) = protocol.roles(clinics(), seed=seed, allow_missing=False)
+    assert roles.source == [f"north:{k}" for k in range(6)]
+    assert (len(roles.labeled), len(roles.unlabeled)) == (n_labeled, n_unlabeled)
+    everyone = [*roles.labeled, *roles.unlabeled, *roles.test]
+    assert sorted(everyone) == [f"south:{k}" for k in range(8)]
+    assert protocol.subjects() is None
+    assert not protocol.needs_age
+
+
+def test_a_dataset_and_ages_choose_together():
+    protocol = cross_dataset(test={"dataset": "south", "ages": [24, 30]})
+    (roles,) = protocol.roles(clinics(), seed=0, allow_missing=False)
+    assert roles.test == ["south:2", "south:3", "south:4", "south:5"]
+    assert protocol.needs_age
+
+
+def test_a_dataset_is_not_another_whose_name_begins_alike():
+    table = pd.DataFrame({"subject": ["south:0", "south-2:0", "a:0"], "age": [1.0, 2.0, 3.0]})
+    protocol = CrossDataset(
+        kind="cross-dataset",
+        source={"dataset": "a"},
+        folds=[{"name": "south", "test": {"dataset": "south"}}],
+    )
+    (roles,) = protocol.roles(table, seed=0, allow_missing=False)
+    assert roles.test == ["south:0"]
+
+
+def test_too_few_people_of_a_dataset_are_one_line():
+    protocol = cross_dataset(labeled={"dataset": "south", "count": 9}, test={"dataset": "south"})
+    with pytest.raises(TaskError, match="9 people of south wanted, 8 there"):
+        protocol.roles(clinics(), seed=0, allow_missing=False)
+    with pytest.raises(TaskError, match=r"nobody in the data fits .*west"):
+        cross_dataset(test={"dataset": "west"}).roles(clinics(), seed=0, allow_missing=False)
+
+
+@pytest.mark.parametrize("people", [{"dataset": "a", "subjects": ["a:1"]}, {}, {"count": 2}])
+def test_people_are_named_or_chosen(people):
+    with pytest.raises(ValidationError, match="give either subjects or ages"):
+        cross_dataset(test=people)

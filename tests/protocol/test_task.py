@@ -49,7 +49,8 @@ def test_every_committed_task_loads_by_path(path):
     assert task.name == path.stem
     assert task.description.strip()
     assert task.dataset.licence
-    assert task.simulated == (task.dataset.name == "simulated")
+    parts = task.dataset.params.get("parts", [{"name": task.dataset.name}])
+    assert task.simulated == ("simulated" in {part["name"] for part in parts})
     assert set(task.windows.views["student"]) <= set(task.windows.channels)
 
 
@@ -740,6 +741,12 @@ def test_every_committed_task_names_networks_and_channels_that_are_there(path):
         table = pd.DataFrame({"subject": [str(k) for k in range(n_people)], "age": 50.0})
         for seed in range(3):
             assert task.protocol.roles(table, seed=seed, allow_missing=False)
+
+
+def test_simulated_people_are_labelled_as_such(toy_task):
+    path = edited(toy_task, "simulated = true\n", "")
+    with pytest.raises(TaskError, match=r"these people are simulated; say so: simulated = true"):
+        load_task(path)
 
 
 # ---------------------------------------------------------------------- groups and labels

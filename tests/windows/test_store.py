@@ -293,7 +293,7 @@ def test_progress_is_told_of_every_recording(folder, root):
     (folder / "p2.txt").write_text("bad")
     told = []
     prepare(Files(folder), ARRAYS, root, skip_bad=True, advance=lambda *step: told.append(step))
-    assert told == [("p1.txt", 1, 3), ("p2.txt", 2, 3), ("p3.txt", 3, 3)]
+    assert told == [("", 0, 3), ("p1.txt", 1, 3), ("p2.txt", 2, 3), ("p3.txt", 3, 3)]
 
 
 # ---------------------------------------------------------------------- damaged stores

@@ -24,6 +24,17 @@ DATASETS: dict[str, str] = {
     "sleep-edf": "sleepshift.datasets.sleep_edf:SleepEDF",
     "beetl": "sleepshift.datasets.beetl:Beetl",
     "npz": "sleepshift.datasets.npz:NpzFolder",
+    "isruc": "sleepshift.datasets.isruc:Isruc",
+    "shhs": "sleepshift.datasets.shhs:Shhs",
+    "physionet2018": "sleepshift.datasets.physionet2018:PhysioNet2018",
+    "mass": "sleepshift.datasets.mass:Mass",
+    "hmc": "sleepshift.datasets.hmc:Hmc",
+    "ucddb": "sleepshift.datasets.ucddb:Ucddb",
+    "joined": "sleepshift.datasets.joined:Joined",
+    "bids": "sleepshift.datasets.bids:BidsFolder",
+    "eesm17": "sleepshift.datasets.eesm:Eesm17",
+    "eesm19": "sleepshift.datasets.eesm:Eesm19",
+    "boas": "sleepshift.datasets.boas:Boas",
 }
 
 

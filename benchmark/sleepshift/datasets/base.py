@@ -102,6 +102,8 @@ class Dataset(ABC):
     version: ClassVar[int] = 1
     #: Whether the dataset reads a folder that the user has to name.
     needs_folder: ClassVar[bool] = True
+    #: Whether there are files at all; simulated data have none.
+    reads_files: bool = True
     #: Scheme of the labels as stored ("rk6", "aasm5").
     scheme: str
     #: Annotation text -> stage name in `scheme`, or None for what is dropped. A text that
@@ -132,12 +134,9 @@ class Dataset(ABC):
         """
         return float(WINDOW_SECONDS)
 
-    def count_present(self) -> int | None:
-        """Number of recordings at hand, or None where no file is needed.
-
-        Nothing is downloaded; a folder that makes no sense counts as empty.
-        """
-        return None
+    def count_present(self) -> int:
+        """Number of recordings at hand; nothing is downloaded, and a folder in disorder is 0."""
+        return 0
 
     def second_scoring(self, recording: Recording) -> mne.Annotations | None:
         """Stages that a second scorer gave a raw recording; None where there was one scorer.

@@ -12,6 +12,7 @@ import numpy as np
 from sleepshift.codes import read_codes
 from sleepshift.datasets.base import Dataset, DatasetInfo, LabelledWindows, Recording
 from sleepshift.datasets.figshare import fetch_archive, fetch_file
+from sleepshift.datasets.folder import data_home
 from sleepshift.datasets.pickles import MAX_BYTES, load_array
 from sleepshift.errors import DataError, one_line
 from sleepshift.stages import WINDOW_SECONDS, get_scheme
@@ -133,6 +134,14 @@ class Beetl(Dataset):
             paths = (files[subject, night, "X"], *([labels] if labels else []))
             found.append(Recording(subject=subject, session=night, files=paths))
         return [r for r in found if wanted is None or r.subject in wanted]
+
+    def count_present(self) -> int:
+        """Number of nights in the folder as it is; nothing is downloaded."""
+        folder = self.data or data_home() / "beetl"
+        try:
+            return sum(kind == "X" for _, _, kind in _find([folder])[0])
+        except DataError:
+            return 0
 
     def read(self, recording: Recording, channels: Sequence[str] | None = None) -> LabelledWindows:
         """Load one night.
@@ -283,14 +292,12 @@ def _read_truth(path: Path) -> np.ndarray:
 
 def _download(subjects: list[str] | None) -> list[Path]:
     """Fetch the archives of these people that are not there yet; their folders."""
-    import mne
-
     everyone = [f"{name}-{k}" for name, phase in _PHASES.items() for k in range(phase.n_people)]
     _check_present(subjects, everyone, "BEETL's sleep task")
     wanted = everyone if subjects is None else subjects
     phases = [phase for name, phase in _PHASES.items() if any(s.startswith(name) for s in wanted)]
     with_truth = any(s.startswith("final-") and _tested(s) for s in wanted)
-    root = Path(mne.get_config("MNE_DATA") or Path.home() / "mne_data").expanduser() / "beetl"
+    root = data_home() / "beetl"
     try:
         folders = [fetch_archive(p.article, p.archive, root, _FILE_NAME, MAX_BYTES) for p in phases]
         if with_truth:

@@ -193,12 +193,23 @@ def _text(url: str) -> str:
             content = response.raw.read(_MAX_LIST_BYTES + 1, decode_content=True)
     except (requests.RequestException, OSError) as error:
         raise DataError(
-            f"{url} cannot be reached ({one_line(error, 150)}); try again, or download the "
+            f"{url} cannot be reached ({_reason(error)}); try again, or download the "
             "recordings by hand and name their folder with --data DIR"
         ) from error
     if len(content) > _MAX_LIST_BYTES:
         raise DataError(f"{url} is too long for a list of files")
     return content.decode("utf-8", errors="replace")
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the nest of errors that a lost connection comes in."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return one_line(error, 150)
 
 
 def _fetch_all(remotes: Sequence[_Remote], folder: Path, page: str) -> None:
@@ -207,7 +218,7 @@ def _fetch_all(remotes: Sequence[_Remote], folder: Path, page: str) -> None:
             _fetch(remote, folder / remote.name)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
             raise DataError(
-                f"{remote.name} could not be downloaded ({one_line(error, 150)}); run it again to "
+                f"{remote.name} could not be downloaded ({_reason(error)}); run it again to "
                 f"go on, or download it from {page} and name its folder with --data DIR"
             ) from error
 

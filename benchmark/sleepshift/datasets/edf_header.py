@@ -163,8 +163,10 @@ def check_annotations(path: Path) -> None:
         raise DataError(
             f"{path.name} is no EDF+ hypnogram: it holds {', '.join(header.labels)}; {ADVICE}"
         )
-    pieces = path.read_bytes()[header.n_bytes :].split(b"\x00")
-    if not all(_ANNOTATION.fullmatch(piece) for piece in pieces if piece):
+    pieces = [piece for piece in path.read_bytes()[header.n_bytes :].split(b"\x00") if piece]
+    # The first one keeps the time: MNE shifts all others by it, which EDF+ gives below a second.
+    timed = bool(pieces) and re.match(rb"\+0*[.\x14]", pieces[0])
+    if not timed or not all(map(_ANNOTATION.fullmatch, pieces)):
         raise DataError(f"{path.name} has a damaged annotation; {ADVICE}")
 
 

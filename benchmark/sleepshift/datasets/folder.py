@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,11 +15,24 @@ from sleepshift.errors import DataError
 __all__ = ["FolderDataset", "check_people", "data_home", "natural", "shown"]
 
 
-def data_home() -> Path:
-    """Folder that MNE keeps data in (``MNE_DATA``, or ``~/mne_data``)."""
-    import mne
+def data_home(setting: str = "MNE_DATA") -> Path:
+    """Folder that MNE keeps data in: what it was told, or ``~/mne_data``.
 
-    return Path(mne.get_config("MNE_DATA") or Path.home() / "mne_data").expanduser()
+    MNE's own `get_config` would import MNE, which listings have no time for.
+
+    Parameters
+    ----------
+    setting : str
+        Environment variable, or entry of MNE's configuration, that is looked at before
+        ``MNE_DATA``.
+    """
+    try:
+        told = json.loads((Path.home() / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = {}
+    told = (told if isinstance(told, dict) else {}) | os.environ
+    named = told.get(setting) or told.get("MNE_DATA")
+    return Path(named or Path.home() / "mne_data").expanduser()
 
 
 class FolderDataset(Dataset):
@@ -60,11 +75,12 @@ class FolderDataset(Dataset):
         Raises
         ------
         DataError
-            If they cannot be had: where to ask for them, and where to put them.
+            If they cannot be had: where to get them, and where to put them.
         """
         if not (folder.is_dir() and any(folder.iterdir())):
+            how = "ask for it at" if self.info.login else "download it from"
             raise DataError(
-                f"{self.info.title} is not at hand: ask for it at {self.info.url}, put it into "
+                f"{self.info.title} is not at hand: {how} {self.info.url}, put it into "
                 f"{folder} (it must hold {self.layout}), or name its folder with --data DIR"
             )
 

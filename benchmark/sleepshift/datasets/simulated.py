@@ -139,6 +139,7 @@ class Simulated(Dataset):
         ),
     )
     needs_folder = False
+    reads_files = False
     scheme = "rk6"
     stage_codes: ClassVar[Mapping[str, str | None]] = {
         **dict(zip(STAGE_TEXTS, ("W", "S1", "S2", "S3", "S4", "R", None), strict=True)),

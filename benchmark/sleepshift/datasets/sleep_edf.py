@@ -82,10 +82,8 @@ class SleepEDF(FolderDataset):
     @property
     def folder(self) -> Path:
         """Where the recordings are, or would be: MNE has a folder of its own for them."""
-        import mne
-
-        home = Path(mne.get_config("PHYSIONET_SLEEP_PATH") or data_home()).expanduser()
-        return home / "physionet-sleep-data" if self.data is None else self.data
+        own = data_home("PHYSIONET_SLEEP_PATH") / "physionet-sleep-data"
+        return own if self.data is None else self.data
 
     def scan(self, folder: Path) -> list[Recording]:
         """List the nights below a folder; one whose hypnogram is missing is listed too."""

@@ -14,7 +14,7 @@ from sleepshift.leaderboard.sleep import (
     covers_the_night,
     hypnogram,
     sleep_statistics,
-    slots_of,
+    windows_of_slots,
 )
 from sleepshift.leaderboard.statistics import groups, per_person
 from sleepshift.runner import ArtifactStore, read_grid
@@ -141,10 +141,8 @@ def _example(
         return None
     share = np.zeros((own.sum(), len(scheme)))
     np.add.at(share.T, codes, cell["probability"][own].T)
-    slots = slots_of(onset)
-    percent: list[list[int] | None] = [None] * int(slots.max() + 1)
-    for slot, row in zip(slots, np.rint(100 * share).astype(int).tolist(), strict=True):
-        percent[slot] = row
+    rows = np.rint(100 * share).astype(int).tolist()
+    percent = [None if window < 0 else rows[window] for window in windows_of_slots(onset)]
     return {
         "session": str(session),
         "stages": list(scheme.stages),

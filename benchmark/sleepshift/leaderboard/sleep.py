@@ -18,6 +18,9 @@ from sleepshift.stages import WINDOW_SECONDS, merge_map
 
 __all__ = ["SCORED", "agreement", "covers_the_night", "hypnogram", "sleep_statistics"]
 
+# Windows that are closer than this share of their length belong to shorter epochs.
+_OVERLAP = 0.9
+
 #: What stands for a method in rows of the scorer.
 SCORED = "scored"
 
@@ -52,20 +55,34 @@ def hypnogram(onset: np.ndarray, stages: np.ndarray) -> np.ndarray:
     >>> hypnogram(np.array([90.0, 0.0, 30.0]), np.array([2, 0, 1])).tolist()
     [0, 1, -1, 2]
     """
-    slots = slots_of(onset)
-    grid = np.full(slots.max() + 1, -1)
-    grid[slots] = stages
-    return grid
+    windows = windows_of_slots(onset)
+    return np.where(windows < 0, -1, np.asarray(stages)[windows])
 
 
-def slots_of(onset: np.ndarray) -> np.ndarray:
-    """The slot of each window; two never share one, where bouts are no whole number of slots."""
+def windows_of_slots(onset: np.ndarray) -> np.ndarray:
+    """Which window fills each 30-s slot of a night; -1 where none does.
+
+    No two windows share a slot, also where bouts are no whole number of slots. Windows around
+    shorter epochs, which overlap, are as many as these epochs: a slot then has the nearest.
+
+    Parameters
+    ----------
+    onset : ndarray of float, shape (n_windows,)
+        Seconds, in any order, no two the same.
+    """
     order = np.argsort(onset, kind="stable")
-    nearest = np.rint((onset[order] - onset[order[0]]) / WINDOW_SECONDS).astype(int)
+    place = (onset[order] - onset[order[0]]) / WINDOW_SECONDS
+    if len(onset) > 1 and np.median(np.diff(place)) < _OVERLAP:
+        grid = np.arange(int(np.rint(place[-1])) + 1)
+        after = np.searchsorted(place, grid).clip(1, len(place) - 1)
+        nearest = after - (grid - place[after - 1] <= place[after] - grid + 1e-9)
+        there = np.abs(place[nearest] - grid) <= 0.5
+        return np.where(there, order[nearest], -1)
     steps = np.arange(len(onset))
-    slots = np.empty(len(onset), dtype=int)
-    slots[order] = np.maximum.accumulate(nearest - steps) + steps
-    return slots
+    slots = np.maximum.accumulate(np.rint(place).astype(int) - steps) + steps
+    windows = np.full(slots.max() + 1, -1)
+    windows[slots] = order
+    return windows
 
 
 def sleep_statistics(stages: np.ndarray, names: Sequence[str], *, ordered: bool = True) -> dict:

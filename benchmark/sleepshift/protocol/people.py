@@ -1,13 +1,15 @@
-"""Which people: by id, by age, or both."""
+"""Which people: by id, by age, by dataset."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from sleepshift.datasets.joined import SEPARATOR
 from sleepshift.errors import TaskError
+from sleepshift.protocol.section import Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +39,9 @@ def _expand(value: Any) -> Any:
 Subjects = Annotated[tuple[str, ...], BeforeValidator(_expand)]
 
 
-class People(BaseModel):
-    """A choice of people, by id (``subjects``) or by age in years, both ends included.
+class People(Section):
+    """A choice of people, by id (``subjects``), by age in years, both ends included, or all of
+    one dataset of several; ``count`` of those who fit, or all.
 
     Examples
     --------
@@ -46,21 +49,27 @@ class People(BaseModel):
     ('1', '3', '4', '5')
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[frozenset[str]] = frozenset({"dataset"})
 
     subjects: Subjects | None = None
     ages: tuple[float, float] | None = None
+    dataset: str | None = None
     count: int | None = Field(default=None, ge=1, description="draw so many, by the data seed")
 
     @model_validator(mode="after")
     def _one_choice(self) -> People:
-        if (self.subjects is None) == (self.ages is None):
-            raise ValueError("give either subjects or ages")
+        if self.named == (self.ages is not None or self.dataset is not None):
+            raise ValueError("give either subjects or ages (or, of several datasets, dataset)")
         if self.ages is not None and self.ages[0] > self.ages[1]:
             raise ValueError("ages run backwards")
-        if self.count is not None and self.ages is None:
+        if self.count is not None and self.named:
             raise ValueError("count draws from an age bracket; list the subjects, or give ages")
         return self
+
+    @property
+    def named(self) -> bool:
+        """Whether people are listed; others are chosen, and have one role each."""
+        return self.subjects is not None
 
     def choose(self, table: pd.DataFrame, *, seed: int, allow_missing: bool = False) -> list[str]:
         """Pick the people.
@@ -89,11 +98,17 @@ class People(BaseModel):
                 )
             chosen = [subject for subject in self.subjects if subject in there]
         else:
-            assert self.ages is not None
-            chosen = table.loc[table["age"].between(*self.ages), "subject"].tolist()
+            fits = np.ones(len(table), dtype=bool)
+            if self.ages is not None:
+                fits &= table["age"].between(*self.ages).to_numpy()
+            if self.dataset is not None:
+                own = f"{self.dataset}{SEPARATOR}"
+                fits &= table["subject"].str.startswith(own).to_numpy()
+            chosen = table.loc[fits, "subject"].tolist()
         if self.count is not None:
             if len(chosen) < self.count:
-                raise TaskError(f"{self.count} people of {self.ages} wanted, {len(chosen)} there")
+                who = " and ".join(str(k) for k in (self.dataset, self.ages) if k is not None)
+                raise TaskError(f"{self.count} people of {who} wanted, {len(chosen)} there")
             drawn = np.random.default_rng(seed).choice(len(chosen), self.count, replace=False)
             chosen = [chosen[k] for k in sorted(drawn)]
         if not chosen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sleepshift.errors import TaskError
 from sleepshift.protocol.people import People, Subjects
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IN_DOMAIN",
     "CrossAge",
+    "CrossDataset",
     "CrossModality",
     "LabelBudget",
     "LeaveSubjectsOut",
@@ -28,6 +29,8 @@ __all__ = [
 
 #: Group of source people who are tested themselves, by models of the other source people.
 IN_DOMAIN = "in-domain"
+#: Group of people who are tested once each, in folds that are told apart by nothing else.
+_POOLED = "all"
 
 
 class Roles(NamedTuple):
@@ -83,23 +86,16 @@ class CrossAge(Section):
     @property
     def needs_age(self) -> bool:
         """Whether anyone is chosen by age."""
-        chosen = [self.source]
-        for fold in self.folds:
-            chosen += [
-                p for p in (fold.labeled, fold.unlabeled, fold.test) if isinstance(p, People)
-            ]
-        return any(people.ages is not None for people in chosen)
+        return any(people.ages is not None for people in self._people)
+
+    @property
+    def _people(self) -> list[People]:
+        parts = [part for fold in self.folds for part in (fold.labeled, fold.unlabeled, fold.test)]
+        return [self.source, *(part for part in parts if isinstance(part, People))]
 
     def subjects(self) -> list[str] | None:
-        """Everyone the protocol names; None if it chooses by age."""
-        if self.needs_age:
-            return None
-        named: list[str] = list(self.source.subjects or ())
-        for fold in self.folds:
-            for people in (fold.labeled, fold.unlabeled, fold.test):
-                if isinstance(people, People):
-                    named += people.subjects or ()
-        return list(dict.fromkeys(named))
+        """Everyone the protocol names; None if it chooses."""
+        return _everyone(self._people)
 
     def roles(self, table: pd.DataFrame, *, seed: int, allow_missing: bool) -> list[Roles]:
         """Give everyone a role, fold by fold."""
@@ -111,11 +107,11 @@ class CrossAge(Section):
             for people in (fold.labeled, fold.unlabeled):
                 chosen = None
                 if isinstance(people, People):
-                    rest = table if people.ages is None else table[~table["subject"].isin(taken)]
+                    rest = table if people.named else table[~table["subject"].isin(taken)]
                     chosen = people.choose(rest, seed=seed, allow_missing=allow_missing)
                     taken.update(chosen)
                 adapting.append(chosen)
-            rest = table if fold.test.ages is None else table[~table["subject"].isin(taken)]
+            rest = table if fold.test.named else table[~table["subject"].isin(taken)]
             test = fold.test.choose(rest, seed=seed, allow_missing=allow_missing)
             labeled, unlabeled = adapting
             own = fold.unlabeled == "test"
@@ -134,6 +130,23 @@ def _parts(people: Sequence[str], n_folds: int) -> list[list[str]]:
     if len(people) < n_folds:
         raise TaskError(f"{n_folds} folds need as many people; {len(people)} are there")
     return [list(map(str, part)) for part in np.array_split(np.array(people), n_folds)]
+
+
+def _everyone(parts: Sequence[People]) -> list[str] | None:
+    """Each person once; None if some are chosen by what they are."""
+    if not all(people.named for people in parts):
+        return None
+    return list(dict.fromkeys(s for people in parts for s in people.subjects or ()))
+
+
+class CrossDataset(CrossAge):
+    """Learn on the people of one dataset, adapt to few of another, test on others of it.
+
+    A choice such as ``{ dataset = "isruc", count = 2 }`` draws people of one of the datasets
+    that are joined; those drawn to adapt to are not tested.
+    """
+
+    kind: Literal["cross-dataset"]  # type: ignore[assignment]
 
 
 class LabelBudget(Section):
@@ -168,10 +181,8 @@ class LabelBudget(Section):
         return self.source, self.target, self.test
 
     def subjects(self) -> list[str] | None:
-        """Everyone the protocol names; None if it chooses by age."""
-        if self.needs_age:
-            return None
-        return list(dict.fromkeys(s for people in self._people for s in people.subjects or ()))
+        """Everyone the protocol names; None if it chooses."""
+        return _everyone(self._people)
 
     def roles(self, table: pd.DataFrame, *, seed: int, allow_missing: bool) -> list[Roles]:
         """Give everyone a role, fold by fold."""
@@ -179,7 +190,7 @@ class LabelBudget(Section):
             people.choose(table, seed=seed, allow_missing=allow_missing)
             for people in (self.source, self.target)
         )
-        rest = table if self.test.ages is None else table[~table["subject"].isin(target)]
+        rest = table if self.test.named else table[~table["subject"].isin(target)]
         test = self.test.choose(rest, seed=seed, allow_missing=allow_missing)
         if max(self.budgets) > len(target):
             raise TaskError(
@@ -206,16 +217,35 @@ class LabelBudget(Section):
         return folds
 
 
+class PublishedFold(Section):
+    """People whom a published split tests."""
+
+    name: str
+    test: Subjects
+
+
 class LeaveSubjectsOut(Section):
     """k folds over people: each is tested once, learning on all others.
 
     `order` lists everyone in a published order, which is cut into `n_folds` runs of
-    nearly equal length; without it people are shuffled by the data seed.
+    nearly equal length; without it people are shuffled by the data seed. Splits that others
+    published can be asked beside the k folds; each is a group of its own in the tables.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"published"})
 
     kind: Literal["leave-subjects-out"]
     n_folds: int = Field(ge=2)
     order: Subjects | None = None
+    published: tuple[PublishedFold, ...] = ()
+
+    @field_validator("published")
+    @classmethod
+    def _names_differ(cls, folds: tuple[PublishedFold, ...]) -> tuple[PublishedFold, ...]:
+        names = [fold.name for fold in folds]
+        if len({*names, _POOLED}) <= len(names) or any(name.isdecimal() for name in names):
+            raise ValueError("each needs a name of its own, and not a number")
+        return folds
 
     @property
     def needs_age(self) -> bool:
@@ -235,9 +265,13 @@ class LeaveSubjectsOut(Section):
             order = People(subjects=self.order).choose(
                 table, seed=seed, allow_missing=allow_missing
             )
+        tested = [(str(k), _POOLED, part) for k, part in enumerate(_parts(order, self.n_folds))]
+        for fold in self.published:
+            part = People(subjects=fold.test).choose(table, seed=seed, allow_missing=allow_missing)
+            tested.append((fold.name, fold.name, part))
         return [
-            Roles(str(k), "all", [s for s in order if s not in test], None, None, test)
-            for k, test in enumerate(_parts(order, self.n_folds))
+            Roles(name, group, [s for s in order if s not in test], None, None, test)
+            for name, group, test in tested
         ]
 
 
@@ -275,5 +309,6 @@ class CrossModality(LeaveSubjectsOut):
 
 
 Protocol = Annotated[
-    CrossAge | CrossModality | LabelBudget | LeaveSubjectsOut, Field(discriminator="kind")
+    CrossAge | CrossDataset | CrossModality | LabelBudget | LeaveSubjectsOut,
+    Field(discriminator="kind"),
 ]

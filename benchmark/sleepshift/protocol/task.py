@@ -203,6 +203,14 @@ class Task(Section):
         return self
 
     @model_validator(mode="after")
+    def _simulated_is_said(self) -> Task:
+        parts = self.dataset.params.get("parts", ())
+        joined = [part.get("name") for part in parts if isinstance(part, dict)]
+        if not self.simulated and "simulated" in [self.dataset.name, *joined]:
+            raise ValueError("these people are simulated; say so: simulated = true")
+        return self
+
+    @model_validator(mode="after")
     def _views_fit(self) -> Task:
         if self.protocol.kind == "cross-modality" and "teacher" not in self.windows.views:
             raise ValueError("windows.views: name the teacher's channels: teacher = [...]")

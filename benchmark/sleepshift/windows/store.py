@@ -64,7 +64,7 @@ def prepare(
         Leave recordings out that cannot be used, and list them in the manifest, instead
         of stopping at the first.
     advance : callable or None
-        Called as ``advance(recording, done, total)`` after each recording.
+        Called as ``advance(recording, done, total)`` once they are listed and after each.
 
     Returns
     -------
@@ -77,6 +77,8 @@ def prepare(
         If a recording cannot be used; nothing is left on disk then.
     """
     recordings = dataset.recordings(subjects)
+    if advance is not None:
+        advance("", 0, len(recordings))
     hashes = FileHashes(root / "file-hashes.json")
     sources = [_source(recording, hashes) for recording in recordings]
     path = root / digest(
