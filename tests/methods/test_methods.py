@@ -16,6 +16,7 @@ from sleepshift.methods import (
     METHODS,
     Method,
     Settings,
+    adaptation,
     distillation,
     floors,
     get_methods,
@@ -70,13 +71,17 @@ def fitting(method: Method) -> Settings:
         return SEQUENCES
     if "utime" in method.needs:
         return replace(TWO_VIEWS, model="utime")
+    if "batch_norm" in method.needs:
+        return replace(SETTINGS, model="chambon2018-bn")
+    if "several_channels" in method.needs:
+        return replace(SETTINGS, channels=("C3", "Fpz"))
     return TWO_VIEWS if "teacher" in method.needs else SETTINGS
 
 
 def small(estimator: Any) -> Any:
     """The same method with few filters in its networks, where they can have few."""
     for path, value in estimator.get_params().items():
-        if path.rpartition("__")[2] == "model" and value == "chambon2018":
+        if path.rpartition("__")[2] == "model" and value in ("chambon2018", "chambon2018-bn"):
             estimator.set_params(**{f"{path}_params": {"n_conv_chs": 2}})
         if path.rpartition("__")[2] == "model" and value == "utime":
             estimator.set_params(**{f"{path}_params": {"filters": [2] * 5}})
@@ -117,7 +122,7 @@ def test_the_settings_here_are_all_there_are() -> None:
 
 
 def test_names_are_unique_over_all_families() -> None:
-    families = (floors, transfer, selfsupervised, distillation)
+    families = (floors, transfer, adaptation, selfsupervised, distillation)
     names = [m.name for family in families for m in family.METHODS]
     assert len(names) == len(set(names)) == len(METHODS)
     assert list(METHODS) == names
@@ -127,7 +132,8 @@ def test_names_are_unique_over_all_families() -> None:
 def test_a_method_says_in_words_what_it_is(method: Method) -> None:
     assert method.summary
     assert method.learns_from
-    assert method.family in {"floor", "transfer", "self-supervised", "distillation"}
+    families = {"floor", "transfer", "adaptation", "self-supervised", "distillation"}
+    assert method.family in families
     assert set(method.needs) <= set(NEEDS)
     assert not (method.deep and method.floor)
 
@@ -155,7 +161,8 @@ def test_a_method_stages_the_test_people_of_a_fold(method: Method) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="raw_feature_kl")
         fit_routed(estimator, given.source, given.source.y, **target_roles(given))
-    test, other = given.test, given.privileged
+    other = given.privileged
+    test = night(["f"]).without_labels().pick(fitting(method).channels)
     if method.privileged:
         test, other = other, test
     proba = estimator.predict_proba(test)
@@ -216,6 +223,9 @@ def test_methods_that_need_order_are_skipped_without_it(method: Method) -> None:
 def test_networks_that_do_not_fit_the_windows_are_skipped(method: Method) -> None:
     settings = fitting(method)
     reason = method.skip_reason(fold(features=True), settings)
+    if "several_channels" in method.needs:
+        assert reason == "there is one channel, or none of signals, to whiten"
+        return
     if method.deep:
         assert reason == f"model {settings.model} takes signal windows, not features"
     else:
@@ -237,6 +247,21 @@ CASES: dict[str, tuple[str, Any, Any]] = {
         "the windows have lost their order in the night",
         fold(),
         fold(times=False),
+    ),
+    "target_unlabeled": (
+        "the task has no unlabelled target signals",
+        fold(),
+        replace(fold(), target_unlabeled=None),
+    ),
+    "batch_norm": (
+        "the task's network has no batch normalisation",
+        replace(SETTINGS, model="chambon2018-bn"),
+        SETTINGS,
+    ),
+    "several_channels": (
+        "there is one channel, or none of signals, to whiten",
+        replace(SETTINGS, channels=("C3", "Fpz")),
+        SETTINGS,
     ),
     "teacher": ("the task has no teacher's view", TWO_VIEWS, SETTINGS),
     "one_view": (

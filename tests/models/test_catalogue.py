@@ -350,3 +350,14 @@ def test_the_published_groups_of_utime_weigh_one_map_twice() -> None:
     ours = [path for group in MODELS["utime"].attention for path in group]
     assert len(PUBLISHED_ATTENTION) == 5
     assert sorted(published) == sorted([*ours, "decoder.4"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_with_batch_normalisation_say_so(name: str) -> None:
+    spec = MODELS[name]
+    shape: dict = {"n_chans": 1, "n_times": 3000, "sfreq": 100.0}
+    if spec.kind == "features":
+        shape = {"n_chans": 2, "n_times": 10, "sfreq": None}
+    module = build_model(name, n_outputs=5, sequence=spec.sequence, **shape)
+    norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert bool(norms) == spec.batch_norm

@@ -11,11 +11,15 @@ from sklearn.preprocessing import FunctionTransformer
 from sleepshift import estimators, runner
 from sleepshift.digest import digest
 from sleepshift.estimators import (
+    AdaBN,
     BandPower,
+    Coral,
     Distiller,
+    EuclideanAlignment,
     FineTuner,
     LinearProbe,
     OnlineDistiller,
+    PseudoLabels,
     RelativePositioning,
     SleepStager,
     TemporalShuffling,
@@ -65,6 +69,7 @@ OTHER = {
     "groups": (("pools.0",),),
     "feature": "raw-kl",
     "soft_loss": "cross-entropy",
+    "threshold": 0.5,
 }
 
 ESTIMATORS = [
@@ -75,6 +80,10 @@ ESTIMATORS = [
     LinearProbe(RelativePositioning()),
     TrainOn(make_pipeline(BandPower(), LogisticRegression())),
     BandPower(),
+    AdaBN(SleepStager()),
+    PseudoLabels(SleepStager()),
+    Coral(SleepStager()),
+    EuclideanAlignment(SleepStager()),
     Distiller(SleepStager(), SleepStager()),
     OnlineDistiller(SleepStager(), SleepStager()),
     *(
@@ -166,6 +175,20 @@ def test_an_estimator_is_given_only_the_roles_it_asks_for(fold: Fold) -> None:
     assert set(route(RelativePositioning(), **roles)) == {"X_target_unlabeled"}
     assert set(route(tuner, **roles)) == labelled | {"X_target_unlabeled"}
     assert set(route(TrainOn(BandPower()), **roles)) == labelled
+
+
+def test_alignment_asks_for_what_its_estimator_asks_for(fold: Fold) -> None:
+    roles = target_roles(fold)
+    assert route(EuclideanAlignment(SleepStager()), **roles) == {}
+    assert set(route(EuclideanAlignment(FineTuner(SleepStager())), **roles)) == set(roles)
+    other = Fold("g", fold.source, _windows(["x"], 7), None, fold.test)
+    alone = Keyed(EuclideanAlignment(SleepStager()))
+    assert alone.key(fold) == alone.key(other)
+
+
+def test_adaptation_asks_for_signals_alone(fold: Fold) -> None:
+    for adapted in (AdaBN(SleepStager()), PseudoLabels(SleepStager()), Coral(SleepStager())):
+        assert set(route(adapted, **target_roles(fold))) == {"X_target_unlabeled"}
 
 
 def test_a_pipeline_is_given_what_its_steps_ask_for(fold: Fold) -> None:

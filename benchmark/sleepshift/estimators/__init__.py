@@ -1,5 +1,7 @@
 """Estimators: scikit-learn's rules, skorch's training, Braindecode's networks."""
 
+from sleepshift.estimators.adaptation import AdaBN, PseudoLabels
+from sleepshift.estimators.alignment import Coral, EuclideanAlignment
 from sleepshift.estimators.bandpower import BandPower
 from sleepshift.estimators.distiller import Distiller
 from sleepshift.estimators.domains import TrainOn
@@ -10,11 +12,15 @@ from sleepshift.estimators.selfsupervised import RelativePositioning, TemporalSh
 from sleepshift.estimators.stager import SleepStager
 
 __all__ = [
+    "AdaBN",
     "BandPower",
+    "Coral",
     "Distiller",
+    "EuclideanAlignment",
     "FineTuner",
     "LinearProbe",
     "OnlineDistiller",
+    "PseudoLabels",
     "RelativePositioning",
     "SleepStager",
     "TemporalShuffling",

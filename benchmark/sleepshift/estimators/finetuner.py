@@ -15,7 +15,7 @@ from sleepshift.estimators.readout import head_logits, items, read_out
 from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import NetworkClassifier
 from sleepshift.estimators.training import budget, seeded, train
-from sleepshift.models.parts import HeadOnFeatures
+from sleepshift.models.parts import HeadOnFeatures, tensors
 from sleepshift.windows.windows import Windows
 
 __all__ = ["FineTuner"]
@@ -150,7 +150,7 @@ class FineTuner(NetworkClassifier):
         windows = encode(as_fitted(windows, self.base_), y, self.classes_)
         with seeded(self.random_state):
             module = self.base_.pretrained_module(len(self.classes_))
-            before = {name: tensor.clone() for name, tensor in _tensors(module).items()}
+            before = {name: tensor.clone() for name, tensor in tensors(module).items()}
             active = self._freeze(module)
             self.history_ = self._train(module, windows, active)
         self._check_frozen(module, active, before)
@@ -224,14 +224,9 @@ class FineTuner(NetworkClassifier):
         self, module: nn.Module, active: list[nn.Module], before: dict[str, torch.Tensor]
     ) -> None:
         live = {id(t) for part in active for t in [*part.parameters(), *part.buffers()]}
-        for name, tensor in _tensors(module).items():
+        for name, tensor in tensors(module).items():
             if id(tensor) not in live and not torch.equal(tensor, before[name]):
                 raise RuntimeError(f"frozen part {name} changed while fine-tuning")
-
-
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers, those that are never saved included."""
-    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 class _Features(Dataset):

@@ -16,7 +16,14 @@ from sleepshift.estimators.domains import DelegatingClassifier
 from sleepshift.estimators.inputs import labels_of
 from sleepshift.estimators.routing import fitted_base, unfitted
 
-__all__ = ["LinearProbe"]
+__all__ = ["LinearProbe", "features_of"]
+
+
+def features_of(encoder: Any, X: Any, cache: str | Path | None) -> np.ndarray:
+    """Features of a fitted encoder, kept in `cache` where it is a network."""
+    if "cache" in inspect.signature(encoder.transform).parameters:
+        return encoder.transform(X, cache=cache)
+    return encoder.transform(X)
 
 
 class LinearProbe(DelegatingClassifier):
@@ -81,10 +88,7 @@ class LinearProbe(DelegatingClassifier):
         return self
 
     def _inputs(self, X: Any) -> np.ndarray:
-        transform = self.encoder_.transform
-        if "cache" in inspect.signature(transform).parameters:
-            return transform(X, cache=self.cache)
-        return transform(X)
+        return features_of(self.encoder_, X, self.cache)
 
     @property
     def n_parameters_(self) -> int:

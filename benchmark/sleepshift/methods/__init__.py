@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sleepshift.errors import TaskError
-from sleepshift.methods import distillation, floors, selfsupervised, transfer
+from sleepshift.methods import adaptation, distillation, floors, selfsupervised, transfer
 from sleepshift.methods.base import Method, Settings
 
 __all__ = ["METHODS", "Method", "Settings", "get_methods"]
@@ -11,7 +11,7 @@ __all__ = ["METHODS", "Method", "Settings", "get_methods"]
 #: All methods by name, in the order of tables.
 METHODS: dict[str, Method] = {
     method.name: method
-    for family in (floors, transfer, selfsupervised, distillation)
+    for family in (floors, transfer, adaptation, selfsupervised, distillation)
     for method in family.METHODS
 }
 

@@ -51,6 +51,21 @@ NEEDS: dict[str, Need] = {
         "the task has no labelled target people",
         lambda fold, settings: fold.target_labeled is not None,
     ),
+    "target_unlabeled": Need(
+        "unlabelled target signals",
+        "the task has no unlabelled target signals",
+        lambda fold, settings: fold.target_unlabeled is not None,
+    ),
+    "batch_norm": Need(
+        "a network with batch normalisation",
+        "the task's network has no batch normalisation",
+        lambda fold, settings: _spec(settings.model).batch_norm,
+    ),
+    "several_channels": Need(
+        "signals of two channels or more",
+        "there is one channel, or none of signals, to whiten",
+        lambda fold, settings: fold.source.kind == "signal" and len(settings.network_channels) > 1,
+    ),
     "order": Need(
         "windows in order",
         "the windows have lost their order in the night",

@@ -37,6 +37,8 @@ class ModelSpec:
     sequence : bool
         Whether it takes (batch, n_windows, n_chans, n_times) and gives logits (batch,
         n_outputs, n_windows).
+    batch_norm : bool
+        Whether it has batch normalisations.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelSpec:
     params: dict[str, Any] = field(default_factory=dict)
     attention: tuple[tuple[str, ...], ...] = ()
     sequence: bool = False
+    batch_norm: bool = True
 
 
 def _blanco_groups(n_chans: int, sfreq: float) -> dict[str, Any]:
@@ -70,6 +73,11 @@ def _odd_kernels(n_chans: int, sfreq: float) -> dict[str, Any]:
 
 
 _BRAINDECODE = "braindecode.models:"
+# Later maps join the times of both branches on one axis.
+_ATTNSLEEP_MAPS = tuple(
+    (f"feature_extractor.0.features{branch}.3", f"feature_extractor.0.features{branch}.11")
+    for branch in (1, 2)
+)
 _SEQUENCE_SIZES = {"teacher": "seven", "assistant": "five", "student": "three"}
 
 
@@ -93,6 +101,15 @@ MODELS: dict[str, ModelSpec] = {
             "signal",
             "two convolutions after a spatial filter; small and fast (Chambon 2018)",
             attention=(("feature_extractor.3",), ("feature_extractor.7",)),
+            batch_norm=False,
+        ),
+        ModelSpec(
+            "chambon2018-bn",
+            _BRAINDECODE + "SleepStagerChambon2018",
+            "signal",
+            "chambon2018 with batch normalisations (Banville 2021)",
+            params={"apply_batch_norm": True},
+            attention=(("feature_extractor.3",), ("feature_extractor.7",)),
         ),
         ModelSpec(
             "blanco2020",
@@ -102,6 +119,7 @@ MODELS: dict[str, ModelSpec] = {
             "True} it takes hundreds of passes",
             adapt=_blanco_groups,
             attention=tuple((f"feature_extractor.{k}",) for k in range(3, 28, 4)),
+            batch_norm=False,
         ),
         ModelSpec(
             "attnsleep",
@@ -110,14 +128,16 @@ MODELS: dict[str, ModelSpec] = {
             "two-scale convolutions and causal attention (Eldele 2021)",
             max_channels=1,
             adapt=_attnsleep_width,
-            # Later maps join the times of both branches on one axis.
-            attention=tuple(
-                (
-                    f"feature_extractor.0.features{branch}.3",
-                    f"feature_extractor.0.features{branch}.11",
-                )
-                for branch in (1, 2)
-            ),
+            attention=_ATTNSLEEP_MAPS,
+        ),
+        ModelSpec(
+            "attnsleep-original",
+            "sleepshift.models.attnsleep:OriginalAttnSleep",
+            "signal",
+            "attnsleep with the arithmetic and first weights of its authors' code",
+            max_channels=1,
+            adapt=_attnsleep_width,
+            attention=_ATTNSLEEP_MAPS,
         ),
         ModelSpec(
             "usleep",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-__all__ = ["HeadOnFeatures", "WithHead", "forget_passes"]
+__all__ = ["HeadOnFeatures", "WithHead", "forget_passes", "tensors"]
 
 
 class WithHead(nn.Module):
@@ -29,6 +29,11 @@ class WithHead(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, n_outputs)."""
         return self.final_layer(self.encoder(x))
+
+
+def tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name, those that are never saved included."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 @contextlib.contextmanager
