@@ -1,0 +1,202 @@
+"""Weights to start from: a safetensors file, and what it says it was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sleepshift.atomic import write_bytes
+from sleepshift.errors import TaskError, one_line
+from sleepshift.models.catalogue import model_spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["HUB", "Pretrained", "fetch_weights", "load_weights", "read_pretrained", "save_weights"]
+
+#: How weights on the hub are named: ``hub:owner/name``.
+HUB = "hub:"
+
+_HEAD = "final_layer."
+_FIELD = "trained_on"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What is known of a file of weights.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, or of the place on the hub it came from.
+    trained_on : tuple of str or None
+        Names of datasets; None where the file does not say.
+    """
+
+    name: str
+    trained_on: tuple[str, ...] | None
+
+    def saw(self, datasets: Sequence[str]) -> bool | None:
+        """Whether it was trained on one of these datasets; None where that is not known.
+
+        Examples
+        --------
+        >>> Pretrained("mine", ("sleep-edf", "shhs")).saw(["shhs"])
+        True
+        """
+        if self.trained_on is None:
+            return None
+        return bool(set(self.trained_on) & set(datasets))
+
+
+def save_weights(
+    module: nn.Module,
+    path: Path | str,
+    *,
+    trained_on: Sequence[str] | None,
+    name: str | None = None,
+) -> None:
+    """Write a network's weights to a safetensors file that says what they were trained on.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Such as ``SleepStager(...).fit(...).module_``.
+    path : path
+    trained_on : sequence of str or None
+        Names of datasets, as in ``sleepshift datasets`` where they are there; None where
+        that is not known.
+    name : str, optional
+        What to call the weights; the name of the file.
+
+    Examples
+    --------
+    >>> save_weights(stager.module_, "mine.safetensors", trained_on=["shhs"])  # doctest: +SKIP
+    """
+    import torch
+    from safetensors.torch import save
+
+    path = Path(path)
+    tensors = {
+        key: value.clone(memory_format=torch.contiguous_format)
+        for key, value in module.state_dict().items()
+    }
+    facts = {"name": name or path.name}
+    if trained_on is not None:
+        facts[_FIELD] = json.dumps(list(trained_on))
+    write_bytes(path, save(tensors, metadata=facts))
+
+
+def read_pretrained(path: Path | str) -> Pretrained:
+    """What a file of weights says of itself.
+
+    Raises
+    ------
+    TaskError
+        If it is no safetensors file.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        facts = file.metadata() or {}
+    try:
+        trained_on = json.loads(facts[_FIELD])
+        if not all(isinstance(name, str) for name in trained_on):
+            raise ValueError
+    except (KeyError, ValueError, TypeError):
+        return Pretrained(facts.get("name", path.name), None)
+    return Pretrained(facts.get("name", path.name), tuple(trained_on))
+
+
+def load_weights(module: nn.Module, path: Path | str) -> None:
+    """Set a network's weights from a safetensors file.
+
+    The last layer keeps its fresh weights where the file's has another shape, or none.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Changed in place.
+    path : path
+
+    Raises
+    ------
+    TaskError
+        If it is no safetensors file, or of another network: with the first tensor that differs.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    own = module.state_dict()
+    fits = {k: v for k, v in held.items() if k in own and v.shape == own[k].shape}
+    for key, tensor in own.items():
+        if key in fits or key.startswith(_HEAD):
+            continue
+        there = f"has shape {tuple(held[key].shape)}" if key in held else "is missing"
+        raise TaskError(
+            f"weights {path.name} are of another network: {key} {there}, and must have shape "
+            f"{tuple(tensor.shape)}; set model (and model_params, channels) to theirs"
+        )
+    if strange := [key for key in held if key not in own and not key.startswith(_HEAD)]:
+        raise TaskError(
+            f"weights {path.name} are of another network: it has no {strange[0]}; set model to "
+            "theirs"
+        )
+    module.load_state_dict(fits, strict=False)
+
+
+def fetch_weights(place: str, model: str, folder: Path) -> Path:
+    """Have weights of a Braindecode network from the hub in a file.
+
+    Parameters
+    ----------
+    place : str
+        ``hub:owner/name``.
+    model : str
+        Key of `sleepshift.models.MODELS`; its class reads them with ``from_pretrained``.
+    folder : Path
+        Where the file goes; what is there already is taken.
+
+    Raises
+    ------
+    TaskError
+        If the network is not on the hub, the hub cannot be reached, or what reads it is not
+        installed.
+    """
+    owner_and_name = place.removeprefix(HUB)
+    path = folder / f"{owner_and_name.replace('/', '--')}.safetensors"
+    if path.is_file():
+        return path
+    module, attribute = model_spec(model).path.split(":")
+    network: Any = getattr(import_module(module), attribute)
+    if not hasattr(network, "from_pretrained"):
+        raise TaskError(f"weights {place}: {model} has none on the hub; name a safetensors file")
+    try:
+        fitted = network.from_pretrained(owner_and_name)
+    except ImportError as error:
+        raise TaskError(
+            f"weights {place}: pip install huggingface_hub, or name a safetensors file "
+            f"({one_line(error, 100)})"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - the hub's own errors are many, all of them hers
+        raise TaskError(
+            f"weights {place} cannot be had ({one_line(error, 150)}); check the name and the "
+            "connection, or name a safetensors file"
+        ) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(fitted, path, trained_on=None, name=place)
+    return path
+
+
+def _opened(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="pt")
+    except FileNotFoundError:
+        raise TaskError(f"weights {path}: there is no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise TaskError(f"weights {path}: no safetensors file ({one_line(error, 100)})") from None

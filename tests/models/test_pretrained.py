@@ -1,0 +1,178 @@
+"""Weights to start from: saved, read, refused, and what they were trained on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sleepshift.errors import TaskError
+from sleepshift.models import build_model, pretrained
+from sleepshift.models.pretrained import (
+    Pretrained,
+    fetch_weights,
+    load_weights,
+    read_pretrained,
+    save_weights,
+)
+
+
+def network(name="chambon2018", *, seed=0, n_outputs=5, n_chans=2):
+    torch.manual_seed(seed)
+    return build_model(name, n_chans=n_chans, n_times=3000, sfreq=100.0, n_outputs=n_outputs)
+
+
+def state(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    save_weights(network(seed=1), tmp_path / "mine.safetensors", trained_on=["shhs", "mass"])
+    return tmp_path / "mine.safetensors"
+
+
+def test_weights_come_back_bit_for_bit(path):
+    other = network(seed=2)
+    load_weights(other, path)
+    expected = state(network(seed=1))
+    assert all(torch.equal(value, expected[name]) for name, value in state(other).items())
+
+
+def test_a_last_layer_of_other_stages_stays_fresh(path):
+    other = network(seed=2, n_outputs=3)
+    before, source = state(other), state(network(seed=1))
+    load_weights(other, path)
+    for name, value in state(other).items():
+        expected = before if name.startswith("final_layer.") else source
+        assert torch.equal(value, expected[name])
+
+
+def test_an_encoder_without_last_layer_is_enough(tmp_path):
+    held = {k: v for k, v in state(network(seed=1)).items() if not k.startswith("final_layer")}
+    save_file(held, tmp_path / "encoder.safetensors")
+    other = network(seed=2)
+    load_weights(other, tmp_path / "encoder.safetensors")
+    assert torch.equal(state(other)["spatial_conv.weight"], held["spatial_conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (lambda: network("attnsleep", n_chans=1), r"feature_extractor.* is missing"),
+        (lambda: network(n_chans=3), r"spatial_conv\.weight has shape \(2, 1, 2, 1\)"),
+    ],
+)
+def test_weights_of_another_network_are_refused_and_change_nothing(path, module, words):
+    other = module()
+    before = state(other)
+    with pytest.raises(TaskError, match=words) as caught:
+        load_weights(other, path)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in state(other).items())
+
+
+def test_a_tensor_too_many_is_refused(tmp_path):
+    held = state(network()) | {"more.weight": torch.zeros(2)}
+    save_file(held, tmp_path / "more.safetensors")
+    with pytest.raises(TaskError, match=r"it has no more\.weight"):
+        load_weights(network(), tmp_path / "more.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"x" * 200, None])
+def test_what_is_no_such_file_is_one_line(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (read_pretrained, lambda p: load_weights(network(), p)):
+        with pytest.raises(TaskError, match=r"no safetensors file|no such file") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_file_is_one_line(path):
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TaskError, match="no safetensors file"):
+        load_weights(network(), path)
+
+
+def test_a_file_says_what_it_was_trained_on(path, tmp_path):
+    known = read_pretrained(path)
+    assert known == Pretrained("mine.safetensors", ("shhs", "mass"))
+    assert known.saw(["shhs"]) is True
+    assert known.saw(["sleep-edf"]) is False
+    save_file(state(network()), tmp_path / "plain.safetensors")
+    assert read_pretrained(tmp_path / "plain.safetensors") == Pretrained("plain.safetensors", None)
+    assert Pretrained("x", None).saw(["shhs"]) is None
+
+
+@pytest.mark.parametrize("words", ["shhs", "[1]", "{", "null"])
+def test_what_makes_no_sense_is_not_known(tmp_path, words):
+    path = tmp_path / "odd.safetensors"
+    save_file(state(network()), path, metadata={"trained_on": words})
+    assert read_pretrained(path).trained_on is None
+
+
+# ---------------------------------------------------------------------- the hub
+
+
+class Hosted:
+    """A network class that has weights on the hub, or says why it has none."""
+
+    error: Exception | None = None
+
+    @classmethod
+    def from_pretrained(cls, name):
+        if cls.error is not None:
+            raise cls.error
+        assert name == "owner/net"
+        return network(seed=1)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    spec = SimpleNamespace(path="hosted:Hosted")
+    monkeypatch.setattr(pretrained, "model_spec", lambda name: spec)
+    monkeypatch.setattr(pretrained, "import_module", lambda name: SimpleNamespace(Hosted=Hosted))
+    monkeypatch.setattr(Hosted, "error", None)
+    return Hosted
+
+
+def test_weights_of_the_hub_become_a_file_that_is_fetched_once(hub, tmp_path, monkeypatch):
+    path = fetch_weights("hub:owner/net", "net", tmp_path / "weights")
+    assert path.name == "owner--net.safetensors"
+    assert read_pretrained(path) == Pretrained("hub:owner/net", None)
+    monkeypatch.setattr(Hosted, "error", OSError("asked twice"))
+    assert fetch_weights("hub:owner/net", "net", tmp_path / "weights") == path
+    other = network(seed=2)
+    load_weights(other, path)
+    expected = state(network(seed=1))
+    assert all(torch.equal(value, expected[name]) for name, value in state(other).items())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImportError("no\nhub"), "pip install huggingface_hub"),
+        (OSError("offline\nnow"), "cannot be had .*or name a safetensors file"),
+        (RuntimeError("404"), "check the name and the connection"),
+    ],
+)
+def test_a_hub_that_is_not_there_is_one_line(hub, tmp_path, monkeypatch, error, words):
+    monkeypatch.setattr(Hosted, "error", error)
+    with pytest.raises(TaskError, match=words) as caught:
+        fetch_weights("hub:owner/net", "net", tmp_path / "weights")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "weights").exists()
+
+
+def test_braindecode_says_what_to_install(tmp_path):
+    with pytest.raises(TaskError, match="huggingface_hub, or name a safetensors file"):
+        fetch_weights("hub:owner/net", "chambon2018", tmp_path)
+
+
+def test_networks_of_our_own_are_not_on_the_hub(tmp_path):
+    with pytest.raises(TaskError, match="mlp has none on the hub"):
+        fetch_weights("hub:owner/net", "mlp", tmp_path)
