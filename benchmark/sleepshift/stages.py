@@ -13,11 +13,21 @@ import numpy as np
 
 from sleepshift.errors import TaskError
 
-__all__ = ["SCHEMES", "WINDOW_SECONDS", "Scheme", "convert", "get_scheme", "merge_map"]
+__all__ = [
+    "SCHEMES",
+    "WINDOW_SECONDS",
+    "Scheme",
+    "convert",
+    "epoch_step",
+    "get_scheme",
+    "merge_map",
+]
 
 
 #: A window is what scorers look at: 30 s with one stage.
 WINDOW_SECONDS = 30
+# Windows that are closer than this share of their length are around shorter epochs.
+_OVERLAP = 0.9
 
 
 @dataclass(frozen=True)
@@ -137,3 +147,20 @@ def convert(y: np.ndarray, source: str, target: str) -> np.ndarray:
     if y.min() < -1 or y.max() >= len(codes):
         raise TaskError(f"labels {y.min()}..{y.max()} lie outside scheme {source!r}")
     return np.append(codes, -1)[y]
+
+
+def epoch_step(onset: np.ndarray) -> float:
+    """Seconds from one epoch to the next: a window's length, or less where windows overlap.
+
+    Parameters
+    ----------
+    onset : ndarray of float, shape (n_windows,)
+        Of one recording, ascending.
+
+    Examples
+    --------
+    >>> epoch_step(np.array([0.0, 30.0, 90.0])), epoch_step(np.array([5.0, 25.0, 45.0]))
+    (30.0, 20.0)
+    """
+    step = float(np.median(np.diff(onset))) if len(onset) > 1 else WINDOW_SECONDS
+    return step if step < _OVERLAP * WINDOW_SECONDS else float(WINDOW_SECONDS)

@@ -309,6 +309,32 @@ def test_recordings_that_are_missing_or_misnamed_are_refused(study, tmp_path_fac
         BidsFolder(study, **SETTINGS).recordings()
 
 
+@pytest.mark.parametrize("seconds", ["99999", "1e99", "1e-99", "0.001"])
+def test_a_rate_that_no_recorder_has_is_refused_before_anything_is_read(study, seconds):
+    path = BidsFolder(study, **SETTINGS).recordings()[0].files[0]
+    content = bytearray(path.read_bytes())
+    content[244:252] = seconds.encode().ljust(8)
+    path.write_bytes(content)
+    assert "Hz, where recorders have 1 to 20000 Hz" in refusal(BidsFolder(study, **SETTINGS))
+
+
+@pytest.mark.parametrize("rate", [0.5, 1e9])
+def test_a_rate_that_no_recorder_has_is_refused_in_a_set_file(study, monkeypatch, rate):
+    dataset = BidsFolder(study, **SETTINGS)
+    raw = mne.io.RawArray(np.zeros((1, 9)), mne.create_info(["Fz"], rate, "eeg"), verbose=False)
+    monkeypatch.setattr("sleepshift.datasets.bids.open_set", lambda *_, **__: raw)
+    assert f"claims {rate:.6g} Hz" in refusal(dataset, number=2)
+
+
+@pytest.mark.parametrize("error", [MemoryError, SystemError])
+def test_what_a_reader_dies_of_is_one_line(study, monkeypatch, error):
+    def fail(*_, **__):
+        raise error("Unable to allocate 223. GiB")
+
+    monkeypatch.setattr("mne.io.read_raw_edf", fail)
+    assert "cannot be read (Unable to allocate 223. GiB)" in refusal(BidsFolder(study, **SETTINGS))
+
+
 def test_channels_must_be_named_and_there(study):
     assert "name those to read" in refusal(BidsFolder(study, **SETTINGS), channels=())
     for number in (0, 2):

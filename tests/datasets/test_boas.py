@@ -182,6 +182,19 @@ def test_a_last_epoch_that_one_recorder_missed_is_no_window(boas):
     assert cut.y.tolist() == [0, 1, 2, 3]
 
 
+def test_a_scoring_is_as_long_as_the_psg_of_which_it_is(boas):
+    write_edf(boas / "sub-1/eeg/sub-1_task-Sleep_acq-psg_eeg.edf", PSG, 178)
+    write_edf(boas / "sub-1/eeg/sub-1_task-Sleep_acq-headband_eeg.edf", BAND, 181)
+    events = boas / "sub-1/eeg/sub-1_task-Sleep_acq-psg_events.tsv"
+    dataset = Boas(boas)
+    for codes in (CODES[:5], CODES):
+        write_events(events, codes)
+        raw = dataset.read(dataset.recordings()[1], TASK)
+        assert len(raw.annotations) == len(codes)
+    write_events(events, [*CODES, 4])
+    assert "scores 7 epochs where sub-1_task-Sleep_acq-psg_eeg.edf has 5.9" in refusal(dataset)
+
+
 def test_another_rate_is_refused(boas):
     path = boas / "sub-1" / "eeg" / "sub-1_task-Sleep_acq-headband_eeg.edf"
     write_edf(path, BAND, 189, rate=128)

@@ -223,7 +223,7 @@ def physionet(folder, tmp_path, monkeypatch):
 
     monkeypatch.setenv("MNE_DATA", str(tmp_path / "home"))
     monkeypatch.setattr(
-        "sleepshift.datasets.download.list_physionet", lambda project: [*names, "RECORDS"]
+        "sleepshift.datasets.download.list_physionet", lambda project, folder: [*names, "RECORDS"]
     )
     monkeypatch.setattr("sleepshift.datasets.download.fetch_physionet", fetch)
     return fetched
@@ -239,7 +239,7 @@ def test_only_the_people_asked_for_are_downloaded(physionet):
     Hmc().recordings(["SN010"])
     assert len(physionet) == 1  # what is there needs no network
     assert [night.subject for night in Hmc().recordings()] == ["SN001", "SN010"]
-    assert len(physionet[-1][1]) == 4  # not the scorings as text
+    assert len(physionet[-1][1]) == 2  # not the scorings as text, nor what is there
     with pytest.raises(DataError, match=r"SN002 in PhysioNet's hmc-sleep-staging/1\.1"):
         Hmc().recordings(["SN002"])
 

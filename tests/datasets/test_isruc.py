@@ -13,7 +13,7 @@ import pytest
 from edfio import Edf, EdfSignal
 from openpyxl import Workbook
 
-from sleepshift.datasets import dataset_class, make_dataset
+from sleepshift.datasets import dataset_class, isruc, make_dataset
 from sleepshift.datasets.isruc import Isruc
 from sleepshift.datasets.isruc_sheet import SHEET_STAGES, read_sheet, read_sheet_person
 from sleepshift.errors import DataError, TaskError
@@ -94,6 +94,13 @@ def test_registry_finds_it_and_checks_its_settings():
         Isruc(group=4)
     with pytest.raises(TaskError, match="scorer must be 1 or 2, not 0"):
         Isruc(scorer=0)
+
+
+@pytest.mark.parametrize("setting", ["group", "scorer"])
+@pytest.mark.parametrize("value", [1.0, True, "1", [1], None])
+def test_settings_that_are_no_whole_numbers_would_name_other_stores(setting, value):
+    with pytest.raises(TaskError, match=rf"{setting} must be 1.* 2.*, not "):
+        Isruc(**{setting: value})
 
 
 def test_people_are_listed_with_what_their_sheets_say(folder):
@@ -284,7 +291,7 @@ BOMB = b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
 @pytest.mark.parametrize(
     ("part", "change", "reason"),
     [
-        ("xl/more.bin", lambda _: bytes(40 * 2**20), "unpacks to more than 32 MB"),
+        ("xl/more.bin", lambda _: bytes(5 * 2**20), "unpacks to more than 4 MB"),
         (ROWS, lambda xml: BOMB + xml, "document type"),
         (ROWS, lambda xml: xml[:-200], "no readable sheet"),
         (ROWS, lambda xml: xml.replace(b'<c r="A3"', b'<c r="G3"'), "1, 2, 3 and so on"),
@@ -321,6 +328,34 @@ def test_one_far_cell_does_not_ask_for_memory(tmp_path):
 def test_age_and_sex_are_read_where_they_make_sense(tmp_path, age, sex, person):
     sheet = write_sheet(tmp_path / "1_1.xlsx", FIRST, age, sex)
     assert read_sheet_person(sheet) == read_sheet(sheet).person == person
+
+
+def test_only_sheets_of_the_people_asked_for_are_opened_and_each_once_to_be_read(
+    folder, monkeypatch
+):
+    opened: list[str] = []
+
+    def watch(name):
+        real = getattr(isruc, name)
+        monkeypatch.setattr(isruc, name, lambda path: opened.append(path.name) or real(path))
+
+    watch("read_sheet")
+    watch("read_sheet_person")
+    write_sheet(folder / "10" / "10_1.xlsx", FIRST, age=33)
+    dataset = Isruc(folder)
+    assert dataset.count_present() == 2
+    assert opened == []
+    (night,) = dataset.recordings(["10"])
+    assert (night.age, opened) == (33, ["10_1.xlsx"])
+    (night,) = dataset.recordings(["1"])
+    opened.clear()
+    recipe = Recipe(channels=("C4-A1",), sfreq=None, trim_wake_minutes=None, scaling="robust")
+    assert cut_recording(dataset, night, recipe).windows.second.tolist() == [0, 0, 2, 3, 4, 2]
+    assert opened == ["1_1.xlsx", "1_2.xlsx"]
+    # What was kept is of that night.
+    other = dataset.recordings(["10"])[0]
+    write_codes(folder / "10" / "10_2.txt", FIRST[::-1])
+    assert dataset.second_scoring(other).description.tolist() == FIRST[::-1]
 
 
 def test_a_broken_sheet_leaves_the_age_unknown_and_the_night_unread(folder):

@@ -107,7 +107,7 @@ def with_cut(monkeypatch):
 
 
 def test_windows_that_come_cut_are_converted(with_cut):
-    cut = {"name": "cut", "channels": {"EEG": "C", "EOG": "C"}}
+    cut = {"name": "cut", "channels": {"EEG": "C", "EOG": "D"}}
     both = joined(NORTH, cut, scheme="aasm5")
     night = both.recordings(["cut:0"])[0]
     windows = both.read(night, ["EEG"])
@@ -149,6 +149,17 @@ def test_each_part_has_a_folder_of_its_label_or_its_own_place(tmp_path, monkeypa
         ([NORTH, {**SOUTH, "more": 1}], "each has name and channels"),
         ([NORTH, "south"], "each has name and channels"),
         ([NORTH, {**SOUTH, "params": {"moons": 2}}], "moons"),
+        (
+            [NORTH, {**SOUTH, "channels": {"EEG": "EEG Pz-Oz", "EOG": "EEG Pz-Oz"}}],
+            "two common names are of one channel",
+        ),
+        (
+            [
+                {"name": "beetl", "channels": {"EEG": "Fpz-Cz"}},
+                {"name": "sleep-edf", "channels": {"EEG": "EEG Fpz-Cz"}},
+            ],
+            "beetl and sleep-edf are of the same people",
+        ),
     ],
 )
 def test_parts_that_make_no_sense_are_one_line(parts, words):
@@ -175,3 +186,45 @@ def test_what_decides_the_windows_is_in_the_settings():
     other = joined(NORTH, {**SOUTH, "channels": {"EOG": "EEG Pz-Oz", "EEG": "EOG horizontal"}})
     assert joined(NORTH, SOUTH).params() != other.params()
     assert joined(NORTH, SOUTH).params() == joined(NORTH, SOUTH).params()
+
+
+def test_one_person_in_two_parts_is_refused():
+    """Another electrode of the same night would pass for another person's."""
+    same = {**NORTH, "label": "again", "channels": SOUTH["channels"]}
+    with pytest.raises(DataError, match=r"of again is in north too: .*both sides of a split"):
+        joined(NORTH, same).recordings()
+    visits = [
+        {"name": "isruc", "label": f"g{k}", "params": {"scorer": k}, "channels": {"EEG": "C3-A2"}}
+        for k in (1, 2)
+    ]
+    with pytest.raises(DataError, match="ISRUC-Sleep is not at hand"):
+        joined(*visits).recordings()
+
+
+def test_one_file_in_two_parts_is_refused(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+    arrays = {"x": np.zeros((2, 1, 3000), np.float32), "y": np.array([0, 2])}
+    np.savez(tmp_path / "a" / "one.npz", **arrays)
+    (tmp_path / "b" / "two.npz").symlink_to(tmp_path / "a" / "one.npz")
+    params = {"sfreq": 100.0, "person_per_file": True}
+    parts = [
+        {"name": "npz", "label": label, "params": params, "channels": {"EEG": "EEG"}}
+        for label in ("a", "b")
+    ]
+    with pytest.raises(DataError, match=r"two\.npz of b is in a too"):
+        Joined(tmp_path, parts).recordings()
+
+
+def test_what_must_be_fetched_by_hand_is_missed_before_a_download_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv("MNE_DATA", str(tmp_path))
+
+    def fetch(self, subjects, folder):
+        raise AssertionError("a download began")
+
+    monkeypatch.setattr("sleepshift.datasets.sleep_edf.SleepEDF.fetch", fetch)
+    channels = {"EEG": "EEG Fpz-Cz"}
+    edf = {"name": "sleep-edf", "channels": channels}
+    by_hand = {"name": "isruc", "channels": {"EEG": "C3-A2"}}
+    with pytest.raises(DataError, match="ISRUC-Sleep is not at hand"):
+        joined(edf, by_hand).recordings()

@@ -157,6 +157,8 @@ def test_short_epochs_are_kept_with_context_or_left_out(folder):
     [
         ({"subsets": ["SS6"]}, "SS1, SS2, SS3, SS4, SS5"),
         ({"subsets": "SS1"}, "are a list of"),
+        ({"subsets": [["SS1"]]}, "are a list of"),
+        ({"subsets": 3}, "are a list of"),
         ({"subsets": []}, "no subset"),
         ({"subsets": ["SS2"], "short_epochs": "exclude"}, "no subset"),
         ({"short_epochs": "drop"}, "'context' or 'exclude', not 'drop'"),

@@ -208,6 +208,38 @@ def test_a_header_that_cannot_be_right_is_refused(folder, old, new, reason):
     assert "tr03-0005.hea" in message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (" 13 200 54000", " 2720026000", "does not describe a recording"),
+        (" 13 200 54000", " 999", "it promises 999 signals and describes 13"),
+        ("tr03-0005 13", "tr03-0005 12", "it promises 12 signals and describes 13"),
+        ("54000\n", "54000 " + "1" * 31 + "\n", "does not describe a recording"),
+        ("F3-M2\n", "F3-M2\n" + "x" * 501 + "\n", "a line of more than 500 characters"),
+        ("F3-M2\n", "F3-M2\n" + "# a\n" * 2**14, "more than 64 kB"),
+    ],
+)
+def test_a_header_that_wfdb_would_not_come_back_from_never_reaches_it(
+    folder, monkeypatch, old, new, reason
+):
+    header = place(folder, ".hea")
+    text = header.read_text()
+    assert old in text
+    header.write_text(text.replace(old, new, 1))
+    monkeypatch.setattr(wfdb, "rdheader", None)
+    assert reason in refusal(folder)
+    header.write_text("# nothing\n")
+    assert "does not describe a recording" in refusal(folder)
+
+
+def test_a_header_may_have_a_date_and_comments(folder):
+    header = place(folder, ".hea")
+    first, rest = header.read_text().split("\n", 1)
+    header.write_text(f"# of a night\r\n{first} 22:31:05.500 03/04/2010\n\n{rest}#Age: 59\n")
+    dataset = PhysioNet2018(folder)
+    assert len(dataset.read(dataset.recordings()[0]).annotations) == 8
+
+
 def test_truncated_samples_are_refused(folder):
     samples = place(folder, ".mat")
     samples.write_bytes(samples.read_bytes()[:-2])
@@ -284,7 +316,7 @@ def test_only_the_people_asked_for_are_downloaded(tmp_path, monkeypatch):
             if name.endswith(".hea"):
                 write_night(folder, Path(name).stem)
 
-    def names_of(project):
+    def names_of(project, folder):
         listed.append(project)
         return names
 

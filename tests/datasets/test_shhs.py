@@ -253,7 +253,10 @@ def test_two_files_of_stages_must_be_equally_long(folder, kind):
         (nsrr(bouts=[("Wake|0", 0, "nan")]), "no whole number of epochs"),
         (nsrr(bouts=[("Wake|0", 0, "inf")]), "no whole number of epochs"),
         (nsrr(bouts=[("Wake|0", "", 30)]), "no whole number of epochs"),
-        (nsrr(bouts=[]), "scores 0 epochs"),
+        (nsrr(bouts=[("Wake|0", 0, "36_0")]), "no whole number of epochs"),
+        (nsrr(bouts=[("Wake|0", 0, "\u0663\u0666\u0660")]), "no whole number of epochs"),
+        (nsrr(bouts=[("Wake|0", 0, "9" * 5000)]), "no whole number of epochs"),
+        (nsrr(bouts=[]), "shhs1-200001-nsrr.xml has no stages"),
     ],
 )
 def test_nsrr_stages_that_cannot_be_right_are_refused(folder, content, reason):
@@ -262,6 +265,7 @@ def test_nsrr_stages_that_cannot_be_right_are_refused(folder, content, reason):
     message = refusal(folder)
     assert reason in message
     assert "shhs1-200001-nsrr.xml" in message
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize(
@@ -272,6 +276,7 @@ def test_nsrr_stages_that_cannot_be_right_are_refused(folder, content, reason):
         (profusion([*CODES[:-1], ""]), "unknown stage ''"),
         (profusion().replace("SleepStages>", "Stages>"), "no single list of SleepStages"),
         (profusion().replace("<SleepStage>2<", "<Other>2<"), "cannot be read"),
+        (profusion([]), "shhs1-200001-profusion.xml has no stages"),
         (profusion(CODES[:-1]), "scores 11 epochs and shhs1-200001.edf has 12"),
     ],
 )
@@ -311,8 +316,8 @@ def test_hostile_xml_is_refused(tmp_path, content, encoding):
 
 def test_xml_that_is_too_large_is_not_read(tmp_path):
     path = tmp_path / "a.xml"
-    path.write_bytes(b" " * (17 * 2**20))
-    with pytest.raises(DataError, match="more than 16 MB"):
+    path.write_bytes(b" " * (5 * 2**20))
+    with pytest.raises(DataError, match="more than 4 MB"):
         read_nsrr(path)
     assert parse_xml(b"<a>x&amp;y</a>").text == "x&y"
 

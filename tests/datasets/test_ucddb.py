@@ -166,6 +166,7 @@ def test_a_number_of_stages_that_does_not_fit_is_refused(folder, seconds, n_stag
         (b"", "has 0 stages"),
         (b"W\nN1\n", "line 1: 'W' is not"),
         (b"\xff\xfe0\n", "cannot be read"),
+        (b"0\n" * 2**20, "too large for the stages of a night"),
         (b"6\n" * 10, "scores nothing"),
     ],
 )
@@ -231,7 +232,9 @@ def test_only_the_people_asked_for_are_downloaded(folder, tmp_path, monkeypatch)
             (home / name).write_bytes((folder / name).read_bytes())
 
     monkeypatch.setenv("MNE_DATA", str(tmp_path / "home"))
-    monkeypatch.setattr("sleepshift.datasets.download.list_physionet", lambda project: names)
+    monkeypatch.setattr(
+        "sleepshift.datasets.download.list_physionet", lambda project, folder: names
+    )
     monkeypatch.setattr("sleepshift.datasets.download.fetch_physionet", fetch)
     (night,) = Ucddb().recordings(["ucddb010"])
     assert fetched == [("ucddb/1.0.0", ["ucddb010.rec", "ucddb010_stage.txt"])]

@@ -141,6 +141,13 @@ def test_slots_hold_what_was_scored_and_predicted_and_how_surely(
         assert parts[2] == pytest.approx(100 * np.array([*p[:3], p[3] + p[4], p[5]]), abs=0.51)
 
 
+def test_the_first_night_of_a_person_is_the_first_by_number(run, night, examples) -> None:
+    run.add_task("t")
+    nights = [night("a", [0, 1, 2, 3, 4], session=session) for session in ("10", "2")]
+    run.add_cell("t", "pooled", pd.concat(nights))
+    assert {found["session"] for found in examples()} == {"2"}
+
+
 def test_nights_without_an_order_are_not_shown(run, night, examples) -> None:
     run.add_task("t")
     run.add_cell("t", "pooled", night("a", [0, 1, 2, 3, 4], ordered=False))

@@ -317,6 +317,13 @@ def test_a_rate_that_is_no_whole_number_is_not_resampled(rate):
         cut(raw, sfreq=100.0)
 
 
+def test_a_rate_below_1_hz_is_not_resampled(monkeypatch):
+    """A damaged record length of a day would ask for more memory than there is."""
+    monkeypatch.setattr("mne.io.BaseRaw.resample", None)
+    with pytest.raises(DataError, match=r"gives 0\.0001 Hz, not a whole number"):
+        cut(make_raw(PLAIN, sfreq=1e-4, seconds=1e6), sfreq=100.0)
+
+
 def test_gaps_are_not_smeared_by_resampling():
     raw = make_raw(PLAIN, sfreq=200.0)
     raw._data[1, 40000] = np.nan

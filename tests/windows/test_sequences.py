@@ -201,3 +201,12 @@ def test_windows_that_lost_their_order_are_refused() -> None:
         for ask in (timeline, lambda w: Sequences(w, 2)):
             with pytest.raises(ValueError, match="do not say when in the night they are"):
                 ask(windows)
+
+
+def test_epochs_of_20_s_follow_each_other_though_windows_overlap():
+    frame = pd.DataFrame({"subject": "a", "session": "1", "onset": 15 + 20.0 * np.arange(10)})
+    frame.loc[6:, "onset"] += 60  # a pause
+    windows = Windows.from_arrays(
+        np.zeros((10, 1, 300), np.float32), np.arange(10), metadata=frame, sfreq=10.0
+    )
+    assert Sequences(windows, 4).positions.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [6, 7, 8, 9]]

@@ -113,6 +113,11 @@ class Dataset(ABC):
     def __init__(self, data: Path | str | None = None) -> None:
         self.data = None if data is None else Path(data)
 
+    @property
+    def population(self) -> str:
+        """Whose people these are: equal names mean equal people in datasets of one such word."""
+        return self.info.name
+
     def params(self) -> dict[str, Any]:
         """Settings, other than files, that decide what the recordings hold."""
         return {}

@@ -15,6 +15,7 @@ from sleepshift.datasets.bids_tables import (
     read_events,
 )
 from sleepshift.datasets.edf import open_edf
+from sleepshift.datasets.edf_header import ADVICE
 from sleepshift.datasets.eeglab import open_set
 from sleepshift.datasets.folder import FolderDataset
 from sleepshift.datasets.scorings import attach
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["BidsFolder"]
 
 _FORMATS = (".edf", ".set")
+# Hz: what no recorder has is a damaged header, and may ask for more memory than there is.
+_RATES = (1.0, 20_000.0)
 # What BIDS calls a channel -> what MNE does.
 _TYPES = {"EEG": "eeg", "EOG": "eog", "VEOG": "eog", "HEOG": "eog", "EMG": "emg", "ECG": "ecg"}
 
@@ -202,7 +205,7 @@ class BidsFolder(FolderDataset):
         ------
         DataError
             If the scoring is missing, a file is truncated or damaged, a channel is not there,
-            or a stage is not among `codes`.
+            a stage is not among `codes`, or the rate is not between 1 and 20,000 Hz.
         """
         path = recording.files[0]
         events = next((p for p in recording.files if p.name.endswith("_events.tsv")), None)
@@ -220,6 +223,12 @@ class BidsFolder(FolderDataset):
             )
         else:
             raw = open_set(path, channels, rates=(), types=types)
+        rate = raw.info["sfreq"]
+        if not _RATES[0] <= rate <= _RATES[1]:
+            raise DataError(
+                f"{path.name} claims {rate:.6g} Hz, where recorders have {_RATES[0]:g} to "
+                f"{_RATES[1]:g} Hz; {ADVICE}"
+            )
         raw.info["bads"] = [name for name in channels if name in bads]
         scoring = read_events(events, self.column, self.stage_codes, contiguous=self.complete)
         if self.complete:

@@ -159,7 +159,7 @@ class Boas(FolderDataset):
             parts.append(_open(recording.files[0], rest))
         if bands:
             parts.append(_open(_beside(recording, "_acq-headband_eeg.edf"), bands))
-        seconds = max(raw.duration for raw in parts)
+        seconds = parts[0].duration  # of the PSG, which was scored, unless it is not read at all
         raw = _merge(parts, recording).reorder_channels(names)
         path = _beside(recording, "_acq-psg_events.tsv")
         scoring = read_events(path, "stage_hum", self.stage_codes)

@@ -30,6 +30,8 @@ UNREADABLE = (
     ArithmeticError,
     LookupError,
     TypeError,
+    MemoryError,
+    SystemError,
 )
 
 

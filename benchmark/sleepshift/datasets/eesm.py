@@ -89,10 +89,11 @@ class Eesm17(EarEEG):
 
     info = DatasetInfo(
         name="eesm17",
-        title="Ear-EEG Sleep Monitoring 2017 (OpenNeuro ds004348 1.0.5)",
+        title="Ear-EEG Sleep Monitoring 2017 (OpenNeuro ds004348)",
         licence="CC0",
         login=False,
-        download="about 0.7 GB a night, nine nights (computed from rate, channels and lengths)",
+        download="about 0.7 GB a night, nine nights (computed from rate and lengths); the newest "
+        "version",
         url="https://openneuro.org/datasets/ds004348/versions/1.0.5",
         citation="Mikkelsen et al. (2017), BioMed. Eng. OnLine 16, 111, "
         "doi:10.1186/s12938-017-0400-5; doi:10.18112/openneuro.ds004348.v1.0.5",
@@ -185,10 +186,11 @@ class Eesm19(EarEEG):
 
     info = DatasetInfo(
         name="eesm19",
-        title="Ear-EEG Sleep Monitoring 2019 (OpenNeuro ds005185 1.0.2)",
+        title="Ear-EEG Sleep Monitoring 2019 (OpenNeuro ds005185)",
         licence="CC0",
         login=False,
-        download="about 1.6 GB a night, 80 nights (computed from rate, channels and mean length)",
+        download="about 1.6 GB a night, 80 nights (computed from rate and mean length); the newest "
+        "version",
         url="https://openneuro.org/datasets/ds005185/versions/1.0.2",
         citation="Mikkelsen et al. (2019), Sci. Rep. 9, 16824, doi:10.1038/s41598-019-53115-3; "
         "doi:10.18112/openneuro.ds005185.v1.0.2",

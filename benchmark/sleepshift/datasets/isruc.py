@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -85,7 +86,8 @@ class Isruc(FolderDataset):
     A stage is one digit a line: 0 W, 1 N1, 2 N2, 3 N3, 5 REM. Both scorers must have as many
     epochs as each other, as their sheets (``1_1.xlsx``) where these are there, and as the
     signals have, give or take 30; a sheet may name another stage in one epoch of ten. A
-    scorer without text file is read from the sheet. Ages and sexes come from the sheets.
+    scorer without text file is read from the sheet; a night that lacks both of either scorer is
+    refused, whoever's stages are the labels. Ages and sexes come from the sheets.
 
     One original sheet was read: 880 epochs, and a man of 64 years. The rest was written from
     descriptions and readers of others and tested on files made alike; no original signal and
@@ -119,19 +121,22 @@ class Isruc(FolderDataset):
 
     def __init__(self, data: Path | str | None = None, group: int = 3, scorer: int = 1) -> None:
         super().__init__(data)
-        if group not in _PEOPLE or isinstance(group, bool):
+        # 1.0 and True are equal to 1, and would name other stores.
+        if type(group) is not int or group not in _PEOPLE:
             raise TaskError(f"group must be 1, 2 or 3, not {group!r}")
-        if scorer not in (1, 2) or isinstance(scorer, bool):
+        if type(scorer) is not int or scorer not in (1, 2):
             raise TaskError(f"scorer must be 1 or 2, not {scorer!r}")
         self.group = group
         self.scorer = scorer
+        # Of the night that was read last: its second scoring is asked for next.
+        self._scored: dict[Recording, dict[int, list[str]]] = {}
 
     def params(self) -> dict[str, int]:
         """Settings that decide what the recordings hold."""
         return {"group": self.group, "scorer": self.scorer}
 
     def scan(self, folder: Path) -> list[Recording]:
-        """List the nights of the group; one whose stages are missing is listed too."""
+        """List the nights of the group, one whose stages are missing too; no sheet is opened."""
         found = []
         for person in sorted(_group_folder(folder, self.group).iterdir()):
             if not (person.is_dir() and re.fullmatch(r"[1-9]\d{0,2}", person.name)):
@@ -144,17 +149,25 @@ class Isruc(FolderDataset):
                     "name the folder of that group, or set another group"
                 )
             for place, files in nights.items():
-                age, sex = _who(files)
-                found.append(
-                    Recording(
-                        subject=person.name,
-                        session=place.name if self.group == 2 else "1",
-                        age=age,
-                        sex=sex,
-                        files=files,
-                    )
-                )
+                session = place.name if self.group == 2 else "1"
+                found.append(Recording(subject=person.name, session=session, files=files))
         return found
+
+    def recordings(self, subjects: Sequence[str] | None = None) -> list[Recording]:
+        """List the recordings of `subjects`, with the ages and sexes that their sheets state.
+
+        Parameters
+        ----------
+        subjects : sequence of str, optional
+            All, by default; the sheets of others are not opened.
+
+        Raises
+        ------
+        DataError
+            If the folder is missing or holds no recording, or a subject is not there.
+        """
+        nights = [(night, _who(night.files)) for night in super().recordings(subjects)]
+        return [replace(night, age=who.age, sex=who.sex) for night, who in nights]
 
     def read(self, recording: Recording, channels: Sequence[str] | None = None) -> mne.io.BaseRaw:
         """Open one night, with the stages of the chosen scorer as annotations.
@@ -187,6 +200,7 @@ class Isruc(FolderDataset):
                 f"Hz (slower channels cannot be read alone); {ADVICE}"
             )
         scorings = self._scorings(recording)
+        self._scored = {recording: scorings}
         epochs = int(raw.n_times / _RATE / WINDOW_SECONDS)
         name = f"{signals.stem}_{self.scorer}"
         if abs(len(scorings[self.scorer]) - epochs) > _SLACK:
@@ -199,7 +213,8 @@ class Isruc(FolderDataset):
 
     def second_scoring(self, recording: Recording) -> mne.Annotations:
         """Stages of the other expert."""
-        return epoch_annotations(self._scorings(recording)[3 - self.scorer])
+        scorings = self._scored.get(recording) or self._scorings(recording)
+        return epoch_annotations(scorings[3 - self.scorer])
 
     def _scorings(self, recording: Recording) -> dict[int, list[str]]:
         """Codes of both experts, as many of one as of the other."""

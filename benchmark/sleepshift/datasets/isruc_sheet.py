@@ -28,7 +28,7 @@ __all__ = ["SHEET_STAGES", "Sheet", "read_sheet", "read_sheet_person"]
 #: Stage of a sheet -> code of the text files.
 SHEET_STAGES: dict[str, str] = {"W": "0", "N1": "1", "N2": "2", "N3": "3", "R": "5"}
 
-_MAX_BYTES = 32 * 2**20  # of all parts, unpacked; the sheets have 300 kilobytes
+_MAX_BYTES = 4 * 2**20  # of all parts, unpacked; the sheets have 300 kilobytes
 _MAX_ROWS = 5000  # 41 hours
 _MAX_COLUMNS = 40
 _PERSON_ROWS = 12  # age and sex stand beside the first epochs

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sleepshift.datasets.base import Dataset, DatasetInfo, LabelledWindows, Recording
+from sleepshift.datasets.folder import FolderDataset
 from sleepshift.errors import DataError, TaskError
 from sleepshift.stages import convert, get_scheme, merge_map
 
@@ -22,6 +23,8 @@ __all__ = ["SEPARATOR", "Joined"]
 SEPARATOR = ":"
 
 _UNSCORED = "unscored"
+# Datasets whose people are the same, under names that cannot be matched.
+_SAME_PEOPLE = ({"beetl", "sleep-edf"},)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class _Part:
     label: str
     dataset: Dataset
     channels: Mapping[str, str]
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it is downloaded where it is missing."""
+        fetch = getattr(type(self.dataset), "fetch", None)
+        return fetch is not FolderDataset.fetch
 
 
 class Joined(Dataset):
@@ -55,15 +64,24 @@ class Joined(Dataset):
     Raises
     ------
     TaskError
-        If a part is not such a mapping, parts differ in channels or share a label, or a scheme
-        cannot be expressed.
+        If a part is not such a mapping, parts differ in channels or share a label, a scheme
+        cannot be expressed, or two parts are known to be of the same people under other names
+        (BEETL's are Sleep-EDF's).
+
+    Notes
+    -----
+    A person whom two parts of one dataset have (two visits, say) would be on both sides of a
+    split under two names, and is refused, as is a file that two parts read. Whether two folders
+    of your own hold the same people, only you can know.
 
     Examples
     --------
     >>> channels = {"EEG": "EEG Fpz-Cz"}
-    >>> part = {"name": "simulated", "channels": channels, "params": {"people": [[1, 20, 90]]}}
-    >>> both = Joined(parts=[{**part, "label": "a"}, {**part, "label": "b"}])
-    >>> [recording.subject for recording in both.recordings()]
+    >>> people = {"people": [[1, 20, 90]]}
+    >>> part = {"name": "simulated", "channels": channels}
+    >>> parts = [{**part, "label": label, "params": {**people, "seed": k}}
+    ...          for k, label in enumerate("ab")]
+    >>> [recording.subject for recording in Joined(parts=parts).recordings()]
     ['a:0', 'b:0']
     """
 
@@ -94,6 +112,9 @@ class Joined(Dataset):
             raise TaskError("parts: name two datasets or more, each with a label of its own")
         self.channels = tuple(made[0].channels)
         self.reads_files = any(part.dataset.reads_files for part in made)
+        names = {part.dataset.info.name for part in made}
+        if same := next((pair for pair in _SAME_PEOPLE if pair <= names), None):
+            raise TaskError(f"parts: {' and '.join(sorted(same))} are of the same people")
         for part in made:
             if set(part.channels) != set(self.channels):
                 raise TaskError(
@@ -112,6 +133,8 @@ class Joined(Dataset):
             raise TaskError(f"parts: {label!r} is no label; it names people and a folder")
         if not isinstance(channels, Mapping) or not channels:
             raise TaskError(f"parts: {label}: channels maps common names to its own")
+        if len(set(channels.values())) < len(channels):
+            raise TaskError(f"parts: {label}: two common names are of one channel")
         reads = dataset_class(str(part["name"])).reads_files
         folder = self.data / label if self.data is not None and reads else None
         dataset = make_dataset(str(part["name"]), folder, **dict(part.get("params", {})))
@@ -151,12 +174,34 @@ class Joined(Dataset):
                     f"{', '.join(f'{label}{SEPARATOR}3' for label in wanted)}"
                 )
             wanted[label].append(own)
+        found: dict[str, list[Recording]] = {}
+        # What has to be fetched by hand is looked for before others are downloaded.
+        for label, part in sorted(self.parts.items(), key=lambda item: item[1].by_itself):
+            if subjects is None or wanted[label]:
+                chosen = None if subjects is None else wanted[label]
+                found[label] = part.dataset.recordings(chosen)
+        self._refuse_doubles(found)
         return [
             replace(recording, subject=f"{label}{SEPARATOR}{recording.subject}")
-            for label, part in self.parts.items()
-            if subjects is None or wanted[label]
-            for recording in part.dataset.recordings(None if subjects is None else wanted[label])
+            for label in self.parts
+            for recording in found.get(label, ())
         ]
+
+    def _refuse_doubles(self, found: Mapping[str, Sequence[Recording]]) -> None:
+        """Refuse a person, or a file, that two parts have."""
+        owners: dict[tuple[str, str], str] = {}
+        for label, recordings in found.items():
+            population = self.parts[label].dataset.population
+            for recording in recordings:
+                keys = [(population, recording.subject)]
+                keys += [("file", str(file.resolve())) for file in recording.files]
+                for key in keys:
+                    other = owners.setdefault(key, label)
+                    if other != label:
+                        raise DataError(
+                            f"{recording} of {label} is in {other} too: the same person would be "
+                            "on both sides of a split; choose parts without common people"
+                        )
 
     def read(
         self, recording: Recording, channels: Sequence[str] | None = None

@@ -127,7 +127,8 @@ class Mass(FolderDataset):
         short_epochs: str = "context",
     ) -> None:
         super().__init__(data)
-        if isinstance(subsets, str) or any(name not in _EPOCHS for name in subsets):
+        listed = isinstance(subsets, Sequence) and not isinstance(subsets, str)
+        if not listed or any(name not in tuple(_EPOCHS) for name in subsets):
             raise TaskError(f"subsets of MASS are a list of {', '.join(_EPOCHS)}, not {subsets!r}")
         if short_epochs not in ("context", "exclude"):
             raise TaskError(f"short_epochs is 'context' or 'exclude', not {short_epochs!r}")

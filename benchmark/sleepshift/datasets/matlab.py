@@ -26,6 +26,11 @@ _CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE, _FUNCTION, _OPAQUE = 1, 2, 3, 4, 5, 16,
 _NUMBERS = range(6, 16)
 _COMPLEX = 0x0800
 _DEEPEST, _MOST_DIMS = 50, 32
+# What all compressed parts may unpack to, whatever they promise: signals shrink to a half or a
+# tenth, lists of events to a hundredth; a bomb shrinks to a thousandth.
+_MAX_BYTES, _MAX_RATIO = 64 * 2**20, 30
+
+_DAMAGED = (OSError, ValueError, struct.error, zlib.error, MemoryError, RecursionError)
 
 _Bytes = bytes | mmap.mmap
 
@@ -40,6 +45,9 @@ class _Element(NamedTuple):
 
 def check_mat(path: Path) -> None:
     """Refuse a MATLAB file whose parts do not fill it exactly; version 7.3 passes unseen.
+
+    A compressed part must hold one array, and not a byte more than that says. Together they may
+    unpack to 64 MB, or to 30 times the size of the file where that is more.
 
     Parameters
     ----------
@@ -63,7 +71,7 @@ def check_mat(path: Path) -> None:
                 raise ValueError("it is no MATLAB file")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 _Walk(content, order).variables(128, len(content))
-    except (OSError, ValueError, struct.error, zlib.error, MemoryError) as error:
+    except _DAMAGED as error:
         reason = one_line(error, 200)
         raise DataError(f"{path.name} cannot be read ({reason}); {ADVICE}") from error
 
@@ -73,6 +81,7 @@ class _Walk:
 
     def __init__(self, content: _Bytes, order: str) -> None:
         self.content, self.order = content, order
+        self.left = max(_MAX_BYTES, _MAX_RATIO * len(content))  # that may yet be unpacked
 
     def variables(self, start: int, stop: int) -> None:
         if start == stop:
@@ -83,16 +92,28 @@ class _Walk:
             if end > stop:
                 raise ValueError("it is truncated")
             if kind == _COMPRESSED:
-                unpacker = zlib.decompressobj()
-                inner = unpacker.decompress(self.content[start + 8 : end])
-                if not unpacker.eof or unpacker.unused_data:
-                    raise ValueError("a compressed part of it is damaged")
-                _Walk(inner, self.order).variables(0, len(inner))
+                inner = self.unpacked(start + 8, end)
+                _Walk(inner, self.order).matrix(0, len(inner), 0)
             elif kind == _MATRIX:
                 self.matrix(start + 8, end, 0)
             else:
                 raise ValueError("it holds something unknown")
             start = end
+
+    def unpacked(self, start: int, stop: int) -> bytes:
+        """What the one array of a compressed part holds."""
+        unpacker = zlib.decompressobj()
+        tag = unpacker.decompress(self.content[start:stop], 8)
+        kind, n_bytes = struct.unpack(f"{self.order}II", tag)
+        if kind != _MATRIX:  # another compressed part would be a bomb in a bomb
+            raise ValueError("a compressed part of it is no array")
+        self.left -= n_bytes
+        if self.left < 0:
+            raise ValueError("it unpacks to far more than such a file would")
+        inner = unpacker.decompress(unpacker.unconsumed_tail, n_bytes + 1)
+        if not unpacker.eof or unpacker.unused_data or len(inner) != n_bytes:
+            raise ValueError("a compressed part of it is damaged")
+        return inner
 
     def elements(self, start: int, stop: int) -> Iterator[_Element]:
         """Elements one after the other, each padded to 8 bytes."""

@@ -6,6 +6,7 @@ among all other events of the night.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -29,9 +30,11 @@ CONCEPTS: dict[str, str] = {
     "9": "Unscored|9",
 }
 
-_MAX_BYTES = 16 * 2**20  # the files have a few hundred kilobytes
+_MAX_BYTES = 4 * 2**20  # the files have a few hundred kilobytes
 _MAX_DEPTH = 50
 _MAX_EPOCHS = 10_000  # three and a half days
+# float() would take "30_0", and digits of other scripts.
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 def parse_xml(content: bytes) -> Element:
@@ -94,7 +97,7 @@ def read_profusion(path: Path) -> list[str]:
     Raises
     ------
     DataError
-        If the file is damaged, has other epochs, or a code that is not known.
+        If the file is damaged, has no or other epochs, or a code that is not known.
     """
     root = _open(path, "CMPStudyConfig")
     _check_epochs(root.findall("EpochLength"), path)
@@ -104,7 +107,7 @@ def read_profusion(path: Path) -> list[str]:
     codes = [(stage.text or "").strip() for stage in lists[0]]
     if unknown := [code for code in codes if code not in CONCEPTS]:
         raise DataError(_unknown(path, unknown[0], CONCEPTS))
-    return [CONCEPTS[code] for code in codes]
+    return _some([CONCEPTS[code] for code in codes], path)
 
 
 def read_nsrr(path: Path) -> list[str]:
@@ -122,8 +125,8 @@ def read_nsrr(path: Path) -> list[str]:
     Raises
     ------
     DataError
-        If the file is damaged, has other epochs, a stage that is not known, or stages that do
-        not follow each other from the first second on.
+        If the file is damaged, has no or other epochs, a stage that is not known, or stages
+        that do not follow each other from the first second on.
     """
     root = _open(path, "PSGAnnotation")
     if lengths := root.findall("EpochLength"):
@@ -142,7 +145,7 @@ def read_nsrr(path: Path) -> list[str]:
                 f"the one at {start * WINDOW_SECONDS:.6g} s; {ADVICE}"
             )
         epochs += [concept] * round(count)
-    return epochs
+    return _some(epochs, path)
 
 
 def _open(path: Path, tag: str) -> Element:
@@ -164,16 +167,20 @@ def _check_epochs(lengths: list[Element], path: Path) -> None:
         )
 
 
+def _some(epochs: list[str], path: Path) -> list[str]:
+    if not epochs:
+        raise DataError(f"{path.name} has no stages; {ADVICE}")
+    return epochs
+
+
 def _epochs(text: str | None, path: Path) -> float:
     """A time of the file in epochs, which must be whole; NaN is none."""
-    try:
-        epochs = float(text or "") / WINDOW_SECONDS
-    except ValueError:
-        epochs = float("nan")
+    number = (text or "").strip()
+    epochs = float(number if _NUMBER.fullmatch(number) else "nan") / WINDOW_SECONDS
     if not epochs.is_integer():
         raise DataError(
-            f"{path.name} has a stage at or of {text!r} s, which is no whole number of epochs of "
-            f"{WINDOW_SECONDS} s; {ADVICE}"
+            f"{path.name} has a stage at or of {text!r:.80} s, which is no whole number of epochs "
+            f"of {WINDOW_SECONDS} s; {ADVICE}"
         )
     return epochs
 

@@ -100,14 +100,14 @@ def fetch_pairs(
     """
     from sleepshift.datasets import download
 
-    if subjects is not None:  # a folder that has them needs no network
-        there = {night.subject for night in find_pairs(folder, signals, scoring) if night.files[1:]}
-        if there.issuperset(subjects):
-            return
-    names = download.list_physionet(project)
+    nights = find_pairs(folder, signals, scoring) if folder.is_dir() else []
+    there = {night.subject for night in nights if night.files[1:]}
+    if subjects is not None and there.issuperset(subjects):  # no network is needed
+        return
+    names = download.list_physionet(project, folder)
     people = {match[1] for name in names if (match := signals.fullmatch(Path(name).name))}
     check_people(subjects, people, f"PhysioNet's {project}")
-    wanted = people if subjects is None else people.intersection(subjects)
+    wanted = (people if subjects is None else people.intersection(subjects)) - there
     files = []
     for name in names:
         match = signals.fullmatch(Path(name).name)

@@ -40,7 +40,11 @@ _TYPES = {
 _EVENT = re.compile(r"\([a-z_]+|[a-z_]+\)")
 # Seconds by which a stage may begin off the grid of epochs that starts with the first.
 _TOLERANCE = 1.0
-_DAMAGED = (*UNREADABLE, AttributeError, MemoryError)
+_DAMAGED = (*UNREADABLE, AttributeError)
+# Of a header, which has one kilobyte: wfdb would take hours over a longer word.
+_MAX_BYTES, _MAX_LINE = 64 * 2**10, 500
+# Name, number of signals, and up to four short fields: rate, length, time and date.
+_RECORD_LINE = re.compile(r"[-\w]+[ \t]+([0-9]{1,3})([ \t]+[0-9./:()-]{1,30}){0,4}")
 
 
 class PhysioNet2018(FolderDataset):
@@ -130,7 +134,7 @@ class PhysioNet2018(FolderDataset):
         there = {night.subject for night in self.scan(folder) if len(night.files) == len(_ENDS)}
         if len(there) >= _N_PEOPLE if subjects is None else there.issuperset(subjects):
             return
-        names = download.list_physionet(_PROJECT)
+        names = download.list_physionet(_PROJECT, folder)
         people = {Path(name).stem for name in names if _NAME.fullmatch(Path(name).stem)}
         check_people(subjects, people, self.info.title)
         wanted = people.intersection(people if subjects is None else subjects) - there
@@ -181,6 +185,7 @@ def _read_signals(path: Path, names: Sequence[str]) -> np.ndarray:
     import wfdb
 
     try:
+        _check_lines(path)
         header = wfdb.rdheader(str(path.with_suffix("")))
         _check_header(header, path)
     except _DAMAGED as error:
@@ -201,6 +206,21 @@ def _read_signals(path: Path, names: Sequence[str]) -> np.ndarray:
     except _DAMAGED as error:
         raise DataError(f"{path.name} cannot be read ({one_line(error, 200)}); {ADVICE}") from error
     return signals * np.array(scales)[:, None]
+
+
+def _check_lines(path: Path) -> None:
+    """Refuse a header that wfdb would not come back from: it believes any number of signals."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES >> 10} kB")
+    lines = path.read_text(encoding="ascii", errors="ignore").splitlines()  # as wfdb does
+    if any(len(line) > _MAX_LINE for line in lines):
+        raise ValueError(f"it has a line of more than {_MAX_LINE} characters")
+    record, *signals = [s for line in lines if (s := line.strip()) and s[0] != "#"] or [""]
+    match = _RECORD_LINE.fullmatch(record)
+    if match is None:
+        raise ValueError("its first line does not describe a recording")
+    if int(match[1]) != len(signals):
+        raise ValueError(f"it promises {match[1]} signals and describes {len(signals)}")
 
 
 def _check_header(header: Any, path: Path) -> None:

@@ -164,6 +164,11 @@ class Simulated(Dataset):
             raise TaskError(f"hours must be between 0.1 and 24, not {hours!r}")
         self.nights, self.hours, self.seed = nights, float(hours), seed
 
+    @property
+    def population(self) -> str:
+        """People of another seed are others."""
+        return f"simulated {self.seed}"
+
     def params(self) -> dict[str, Any]:
         """Settings that decide what the recordings hold, generator version included."""
         return {

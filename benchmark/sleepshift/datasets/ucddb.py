@@ -14,7 +14,7 @@ from sleepshift.datasets.edf_header import ADVICE
 from sleepshift.datasets.folder import FolderDataset
 from sleepshift.datasets.pairs import fetch_pairs, find_pairs, pair
 from sleepshift.datasets.scorings import attach, epoch_annotations
-from sleepshift.errors import DataError
+from sleepshift.errors import DataError, one_line
 from sleepshift.stages import WINDOW_SECONDS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _TYPES = {
 # Hz of the EEG and ECG, and of anything else where it is opened alone.
 _RATES = (128.0,)
 _SLOW_RATES = (128.0, 64.0, 32.0, 16.0, 8.0)
+_MAX_BYTES = 2**20  # of a file of stages; they have two kilobytes
 
 
 class Ucddb(FolderDataset):
@@ -151,9 +152,13 @@ class Ucddb(FolderDataset):
 def _read_stages(path: Path, n_codes: int) -> list[str]:
     """Codes in a file, one a line."""
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError("it is too large for the stages of a night")
         codes, problems = read_codes(path.read_text(encoding="utf-8"), n_codes)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name} cannot be read as a list of stages; {ADVICE}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path.name} cannot be read as a list of stages ({one_line(error)}); {ADVICE}"
+        ) from error
     if problems:
         raise DataError(f"{path.name}, {problems[0]}; correct the file or use --skip-bad")
     return [str(code) for code in codes]

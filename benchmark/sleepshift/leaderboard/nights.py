@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sleepshift.datasets.folder import natural
 from sleepshift.leaderboard.sleep import (
     SCORED,
     covers_the_night,
@@ -134,7 +135,7 @@ def _example(
     )
     scheme = get_scheme(facts["scoring"]["scheme"])
     codes = merge_map(facts["scheme"], scheme.name)
-    session = np.unique(cell["session"][cell["subject"] == subject])[0]
+    session = min(np.unique(cell["session"][cell["subject"] == subject]), key=natural)
     own = (cell["subject"] == subject) & (cell["session"] == session) & (cell["truth"] >= 0)
     onset = cell["onset"][own]
     if not np.isfinite(onset).all():

@@ -14,12 +14,9 @@ import numpy as np
 import pandas as pd
 
 from sleepshift.leaderboard.statistics import bootstrap_interval
-from sleepshift.stages import WINDOW_SECONDS, merge_map
+from sleepshift.stages import WINDOW_SECONDS, epoch_step, merge_map
 
 __all__ = ["SCORED", "agreement", "covers_the_night", "hypnogram", "sleep_statistics"]
-
-# Windows that are closer than this share of their length belong to shorter epochs.
-_OVERLAP = 0.9
 
 #: What stands for a method in rows of the scorer.
 SCORED = "scored"
@@ -72,7 +69,7 @@ def windows_of_slots(onset: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(onset, kind="stable")
     place = (onset[order] - onset[order[0]]) / WINDOW_SECONDS
-    if len(onset) > 1 and np.median(np.diff(place)) < _OVERLAP:
+    if epoch_step(onset[order]) < WINDOW_SECONDS:
         grid = np.arange(int(np.rint(place[-1])) + 1)
         after = np.searchsorted(place, grid).clip(1, len(place) - 1)
         nearest = after - (grid - place[after - 1] <= place[after] - grid + 1e-9)

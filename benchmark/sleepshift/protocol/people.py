@@ -112,5 +112,7 @@ class People(Section):
             drawn = np.random.default_rng(seed).choice(len(chosen), self.count, replace=False)
             chosen = [chosen[k] for k in sorted(drawn)]
         if not chosen:
-            raise TaskError(f"nobody in the data fits {self.model_dump(exclude_none=True)}")
+            labels = sorted({s.partition(SEPARATOR)[0] for s in there if SEPARATOR in s})
+            known = f"; there are {', '.join(labels)}" if self.dataset and labels else ""
+            raise TaskError(f"nobody in the data fits {self.model_dump(exclude_none=True)}{known}")
         return chosen

@@ -238,7 +238,7 @@ def _stages_at(
 def _check_resampling(raw: mne.io.BaseRaw, sfreq: float, recording: Recording) -> None:
     """Refuse gaps, and a rate no recorder has: a damaged header, which would warp the night."""
     rate = raw.info["sfreq"]
-    if abs(rate - round(rate)) > 1e-3:
+    if rate < 1 or abs(rate - round(rate)) > 1e-3:
         raise DataError(
             f"{recording}: its header gives {rate:.6g} Hz, not a whole number, and the task wants "
             f"{sfreq:g} Hz; the header is damaged: get the file again, or use --skip-bad"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sleepshift.stages import WINDOW_SECONDS
+from sleepshift.stages import WINDOW_SECONDS, epoch_step
 from sleepshift.windows.windows import Windows
 
 __all__ = ["Sequences", "timeline"]
@@ -92,7 +92,8 @@ class Sequences(Dataset):
 
 def _runs(rows: np.ndarray, onset: np.ndarray) -> list[np.ndarray]:
     """Cut a recording where the next window does not follow at once."""
-    breaks = np.flatnonzero(np.abs(np.diff(onset) - WINDOW_SECONDS) > WINDOW_SECONDS / 10) + 1
+    step = epoch_step(onset)
+    breaks = np.flatnonzero(np.abs(np.diff(onset) - step) > step / 10) + 1
     return np.split(rows, breaks)
 
 
