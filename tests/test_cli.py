@@ -271,3 +271,41 @@ def test_simulate_writes_a_folder_that_sleep_edf_reads(sleepshift, tmp_path) -> 
     assert sleepshift("simulate", "--out", folder, "--subjects", "2")[0] == 0
     assert len(list(folder.glob("*-PSG.edf"))) == 2
     assert "empty" in _one_line_error(sleepshift("simulate", "--out", folder))
+
+
+def test_weights_of_a_file_are_where_networks_begin_and_tables_say_so(
+    sleepshift, toy_task, tmp_path
+) -> None:
+    from sleepshift.models import build_model
+    from sleepshift.models.pretrained import save_weights
+
+    network = build_model("chambon2018", n_chans=1, n_times=3000, sfreq=100.0, n_outputs=5)
+    out, methods = tmp_path / "runs", "majority,source-only,finetune-head"
+    run = ["run", toy_task, "--methods", methods, "--folds", "one", "--out", out]
+    for trained_on in (["simulated"], ["shhs"], None):
+        save_weights(network, tmp_path / "mine.safetensors", trained_on=trained_on)
+        code, said, error = sleepshift(*run, "--set", f"weights={tmp_path / 'mine.safetensors'}")
+        assert code == 0, error
+        saw = trained_on == ["simulated"]
+        assert ("began with weights that were trained on this dataset" in said) == saw
+        assert sleepshift("report", out, "--partial")[0] == 0
+        text = (out / "leaderboard" / "leaderboard.md").read_text()
+        assert "did not start afresh: source-only, finetune-head from mine.safetensors" in text
+        assert ("start saw this dataset" in text) == saw
+        rows = pd.read_csv(out / "leaderboard" / "results.csv").set_index("method")
+        told = "trained on shhs" if trained_on == ["shhs"] else "does not say"
+        told = "trained on simulated: saw this dataset" if saw else told
+        assert told in rows.loc["finetune-head", "pretrained"].iloc[0]
+        assert rows.loc["majority", "pretrained"].isna().all()
+        page = (out / "leaderboard" / "index.html").read_text()
+        assert ("may have seen the people tested</li>" in page) == saw
+        assert sleepshift("report", "--check", out / "leaderboard")[0] == 0
+
+
+def test_weights_that_are_not_there_are_one_line(sleepshift, toy_task, tmp_path) -> None:
+    run = ["run", toy_task, "--methods", "source-only", "--out", tmp_path / "runs"]
+    for weights, words in {
+        tmp_path / "nothing": "cannot be read",
+        "hub:a/b": "pip install huggingface_hub, or name a safetensors file",
+    }.items():
+        assert words in _one_line_error(sleepshift(*run, "--set", f"weights={weights}"))

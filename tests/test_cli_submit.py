@@ -256,6 +256,13 @@ def test_a_bound_is_no_answer(sleepshift, toy_views_task, tmp_path):
     assert not (tmp_path / "a.zip").exists()
 
 
+def test_a_method_chosen_on_the_test_people_is_no_answer(sleepshift, toy_task, tmp_path):
+    arguments = ("--out", tmp_path / "a.zip", "--runs", tmp_path / "runs")
+    text = one_line_error(sleepshift("submit", toy_task, "attnsleep@published", *arguments))
+    assert "best on the test people: optimistic, and no answer" in text
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_method_that_cannot_answer_ends_in_one_line(sleepshift, toy_task, tmp_path):
     out = tmp_path / "answer.zip"
     arguments = ("--out", out, "--runs", tmp_path / "runs")

@@ -24,6 +24,7 @@ __all__ = [
     "TimeoutOption",
     "WandbOption",
     "WorkersOption",
+    "local_weights",
     "parse_settings",
     "prepare_windows",
     "split_names",
@@ -86,6 +87,32 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             parsed[name] = value
     return parsed
+
+
+def local_weights(settings: dict[str, Any], model: str, out: Path) -> dict[str, Any]:
+    """Settings whose weights on the hub are files below the folder of the run.
+
+    Parameters
+    ----------
+    settings : dict
+        As `parse_settings` gives them; ``weights=hub:owner/name`` is fetched, once.
+    model : str
+        The task's network, where the settings name no other.
+    out : Path
+
+    Raises
+    ------
+    TaskError
+        If they cannot be had.
+    """
+    from sleepshift.models.pretrained import HUB, fetch_weights
+
+    def local(name: str, value: Any) -> Any:
+        if name.rpartition("__")[2] != "weights" or not str(value).startswith(HUB):
+            return value
+        return str(fetch_weights(value, str(settings.get("model", model)), out / "weights"))
+
+    return {name: local(name, value) for name, value in settings.items()}
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -23,6 +23,7 @@ from sleepshift.cli_options import (
     ThreadsOption,
     TimeoutOption,
     WorkersOption,
+    local_weights,
     parse_settings,
     prepare_windows,
     split_names,
@@ -74,7 +75,8 @@ def search(
     from sleepshift.methods import get_methods
     from sleepshift.protocol import load_task
 
-    asked, overrides = load_task(task), parse_settings(settings or [])
+    asked = load_task(task)
+    overrides = local_weights(parse_settings(settings or []), asked.training.model, out)
     values = parse_grid([*(grid or []), *(words or [])])
     if "," in method:
         raise SleepShiftError(f"a search is of one method; choose one of {method}")

@@ -18,6 +18,7 @@ from sleepshift.cli_options import (
     SettingsOption,
     SkipOption,
     TaskArgument,
+    local_weights,
     parse_settings,
     prepare_windows,
 )
@@ -52,8 +53,11 @@ def submit(
     from sleepshift.methods import get_methods
     from sleepshift.protocol import load_task
 
-    asked, overrides = load_task(task), parse_settings(settings or [])
-    recipes = get_methods([method])
+    asked = load_task(task)
+    overrides = local_weights(parse_settings(settings or []), asked.training.model, runs)
+    (recipe,) = recipes = get_methods([method])
+    if recipe.selected_on_test:
+        raise TaskError(f"{method} {recipe.bound}, and no answer")
     if out.is_dir():
         raise SleepShiftError(f"{out} is a folder; name a file, such as {out / 'answer.zip'}")
     with console.status("loading libraries"):
@@ -78,8 +82,8 @@ def submit(
     for cell in plan.grid:
         if cell.skipped is not None:
             raise TaskError(f"{method} has no answers for {asked.name}: {cell.skipped}")
-    if recipes[0].privileged:
-        raise TaskError(f"{method} is tested on the teacher's view: a bound, and no answer")
+    if recipe.bound:
+        raise TaskError(f"{method} {recipe.bound}, and no answer")
     cells, name = runner.ArtifactStore(runs), f"{asked.name}-{method}-{seed}"
     with storage(runs):  # so that nobody takes them for left over
         used = {"cells": list(plan.cells), "artifacts": list(plan.fits), "windows": store.name}

@@ -121,11 +121,13 @@ def _short(value: float, digits: int = 2) -> str:
 
 
 #: Marks of a row by the first word of its flag.
-_MARKS = {"below": "*", "bound:": "^"}
+_MARKS = {"below": "*", "bound:": "^", "optimistic:": "!", "start": "~"}
 
 
 def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
     """Print tables of each task: methods by rows, two groups of people beside each other."""
+    from sleepshift.leaderboard.table import SAW
+
     for name, of_task in leaderboard.groupby("task", sort=False):
         facts = tasks[str(name)]
         primary = facts["scoring"]["primary"]
@@ -140,6 +142,10 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
             console.print("* below a feature floor that learned from no more labels")
         if "bound:" in flags:
             console.print("^ an upper bound: the teacher on its own view")
+        if "optimistic:" in flags:
+            console.print("! optimistic: its training pass is chosen on the test people")
+        if of_task["flag"].str.contains(SAW, regex=False).any():
+            console.print("~ its network began with weights that were trained on this dataset")
 
 
 def print_results(results: Results) -> None:
@@ -168,7 +174,7 @@ def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Tab
                 continue
             row = by_method.loc[(method, group)]
             low, high = row[f"{primary}_low"], row[f"{primary}_high"]
-            mark = _MARKS.get(row["flag"].partition(" ")[0], "")
+            mark = "".join(_MARKS.get(why.partition(" ")[0], "") for why in row["flag"].split("; "))
             cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
             cells.append(_short(row["kappa"]))
         shown.add_row(escape(str(method)), *cells)

@@ -842,7 +842,7 @@ def test_parameters_that_make_no_sense_are_refused_before_a_teacher_is_fitted(
     ("change", "reason"),
     [
         ({"model": "chambon"}, "unknown model 'chambon'"),
-        ({"class_weight": "even"}, "class_weight is 'balanced' or None"),
+        ({"class_weight": "even"}, "class_weight is 'balanced', 'attnsleep' or None"),
         ({"monitor": "accuracy"}, "monitor is 'loss' or 'macro_f1', not 'accuracy'"),
         ({"max_epochs": -1}, "max_epochs is at least 1, not -1"),
         ({"sequence_length": 4}, "'chambon2018' stages single windows; leave out sequence_length"),

@@ -19,7 +19,7 @@ from torch import nn
 from sleepshift.estimators import FineTuner, RelativePositioning, SleepStager
 from sleepshift.estimators.inputs import split_people
 from sleepshift.estimators.readout import head_logits, read_out
-from sleepshift.estimators.training import seeded, train
+from sleepshift.estimators.training import balanced_weights, seeded, train
 from sleepshift.models import MODELS, build_model
 from sleepshift.windows.sequences import Sequences
 from sleepshift.windows.windows import Windows
@@ -312,6 +312,45 @@ def test_source_windows_play_no_part_with_a_frozen_base(
     one = tune(base, windows, target)
     other = tune(base, make_nights(3, seed=9), target)
     np.testing.assert_array_equal(one.predict_proba(target), other.predict_proba(target))
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_class_weights_are_those_of_the_source_people(
+    trainable: str,
+    base: SleepStager,
+    windows: Windows,
+    target: Windows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sleepshift.estimators.finetuner as module
+
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(module, "train", lambda *args, **given: seen.append(given) or [])
+    y = np.minimum(windows.y, 1)
+    y[0] = 2
+    tuner = FineTuner(FrozenEstimator(base), trainable=trainable, class_weight="balanced")
+    tuner.fit(windows, y, X_target_labeled=target, y_target_labeled=target.y)
+    tuner.fit(windows, y)
+    clone(tuner).set_params(class_weight=None).fit(windows, y, X_target_labeled=target)
+    kept, _ = split_people(windows, 0.2, 0)
+    source, alone, none = (given["criterion"].weight for given in seen)
+    assert torch.equal(source, balanced_weights(y, 3))
+    assert torch.equal(alone, balanced_weights(y[kept.rows], 3))
+    assert none is None
+    with pytest.raises(ValueError, match="class_weight is 'balanced', 'attnsleep' or None"):
+        tuner.set_params(class_weight="even").fit(windows, y)
+
+
+def test_class_weights_change_what_is_learned(
+    base: SleepStager, windows: Windows, target: Windows
+) -> None:
+    """Two stages are rare among the source people, and so become dear."""
+    plain = tune(base, windows, target)
+    y = np.where(np.arange(len(windows)) < 40, 0, windows.y)
+    weighted = clone(plain).set_params(class_weight="balanced")
+    weighted.fit(windows, y, X_target_labeled=target, y_target_labeled=target.y)
+    first = [tuner.predict_proba(target)[:, 0].mean() for tuner in (plain, weighted)]
+    assert first[1] < first[0]
 
 
 def test_without_target_windows_it_goes_on_with_the_source(

@@ -334,7 +334,7 @@ def test_it_must_be_fitted_first(
         ({"student": LogisticRegression()}, "with a SleepStager, not with a LogisticRegression"),
         ({"teacher__sequence_length": 4}, "must take sequences of one length"),
         ({"student__max_epochs": 0}, "max_epochs is at least 1, not 0"),
-        ({"student__class_weight": "even"}, "class_weight is 'balanced' or None"),
+        ({"student__class_weight": "even"}, "class_weight is 'balanced', 'attnsleep' or None"),
         ({"teacher__model": "chambon"}, "unknown model 'chambon'"),
         ({"teacher__channels": ["EOG"]}, "no channel 'EOG'; there are Fpz, Pz"),
     ],

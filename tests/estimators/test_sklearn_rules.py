@@ -28,8 +28,11 @@ from sklearn.utils.validation import check_is_fitted
 from sleepshift.estimators import (
     BandPower,
     Distiller,
+    DomainAdversarial,
+    EveryPass,
     FineTuner,
     LinearProbe,
+    MixupVAT,
     OnlineDistiller,
     RelativePositioning,
     SleepStager,
@@ -47,6 +50,11 @@ TINY = {
     "device": "cpu",
 }
 PRETEXT = {**TINY, "embedding_size": 4, "tau_pos": 90.0, "tau_neg": 210.0, "n_pairs": 32}
+MIXUP = {
+    **{name: TINY[name] for name in ("sfreq", "batch_size", "device")},
+    **{f"{phase}_epochs": 1 for phase in ("source", "mixup", "joint")},
+    "model_params": {"filters": (2, 2, 2), "n_hidden": 4},
+}
 BANDS = {"slow": (0.5, 1.5), "middle": (1.5, 2.5), "fast": (2.5, 5.0)}
 
 
@@ -106,6 +114,13 @@ CLASSIFIERS: dict[str, tuple[Callable[[], Any], str, list]] = {
         "student__lr",
         [1e-3, 1e-2],
     ),
+    "every pass": (
+        lambda: EveryPass(SleepStager(**TINY, valid_size=0)),
+        "estimator__lr",
+        [1e-3, 1e-2],
+    ),
+    "dann": (lambda: DomainAdversarial(SleepStager(**TINY)), "stager__lr", [1e-3, 1e-2]),
+    "mixup-vat": (lambda: MixupVAT(**MIXUP), "vat_weight", [0.0, 0.01]),
     "majority": (
         lambda: DummyClassifier(strategy="most_frequent"),
         "strategy",
@@ -135,7 +150,10 @@ def data(windows: Windows, target: Windows, request: pytest.FixtureRequest) -> d
 
 
 def extra_of(name: str, data: dict[str, Any]) -> dict[str, Any]:
-    return data["extra"] if name in {"finetuner", "target", "pooled", "probe"} else {}
+    if name == "dann":
+        return {"X_target_unlabeled": data["extra"]["X_target_labeled"]}
+    adapts = {"finetuner", "target", "pooled", "probe", "mixup-vat"}
+    return data["extra"] if name in adapts else {}
 
 
 def fit(name: str, data: dict[str, Any], estimator: Any = None) -> Any:
@@ -167,6 +185,9 @@ def test_they_are_classifiers(name: str) -> None:
         LinearProbe(BandPower()),
         Distiller(SleepStager(), SleepStager()),
         OnlineDistiller(SleepStager(), SleepStager(), SoftLabels()),
+        DomainAdversarial(SleepStager()),
+        EveryPass(SleepStager()),
+        MixupVAT(),
     ],
     ids=lambda e: type(e).__name__,
 )
@@ -175,7 +196,7 @@ def test_scikit_learns_own_checks_of_parameters_hold(estimator: Any) -> None:
     check_no_attributes_set_in_init(name, estimator)
     check_get_params_invariance(name, estimator)
     check_set_params(name, estimator)
-    if name in {"SleepStager", "RelativePositioning", "TemporalShuffling", "BandPower"}:
+    if name in {"SleepStager", "RelativePositioning", "TemporalShuffling", "BandPower", "MixupVAT"}:
         check_parameters_default_constructible(name, estimator)
     with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
         estimator.set_params(nonsense=1)

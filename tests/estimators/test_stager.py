@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score, log_loss
 from sleepshift.errors import DataError
 from sleepshift.estimators import SleepStager
 from sleepshift.estimators.inputs import split_people
-from sleepshift.estimators.training import balanced_weights, seeded
+from sleepshift.estimators.training import class_weights, seeded
 from sleepshift.models import build_model
 from sleepshift.windows.windows import Windows
 
@@ -167,11 +167,11 @@ def test_class_weights_come_from_the_people_trained_on(
     y[aside.rows] = 0  # would tip the balance if it were counted
     seen: list[np.ndarray] = []
 
-    def spy(codes: np.ndarray, n_classes: int) -> torch.Tensor:
+    def spy(how: str | None, codes: np.ndarray, n_classes: int) -> torch.Tensor | None:
         seen.append(codes)
-        return balanced_weights(codes, n_classes)
+        return class_weights(how, codes, n_classes)
 
-    monkeypatch.setattr("sleepshift.estimators.stager.balanced_weights", spy)
+    monkeypatch.setattr("sleepshift.estimators.stager.class_weights", spy)
     SleepStager(**tiny, class_weight="balanced").fit(windows, y)
     np.testing.assert_array_equal(seen[0], y[kept.rows])
 
@@ -467,7 +467,11 @@ def test_it_must_be_fitted_first(windows: Windows, tiny: dict[str, Any]) -> None
         ({"model": "chambon"}, "unknown model 'chambon'"),
         ({"model": "mlp"}, "takes features windows, not signal"),
         ({"model": "attnsleep"}, "takes 1 channel, not 2"),
-        ({"class_weight": "even"}, "class_weight is 'balanced' or None, not 'even'"),
+        ({"class_weight": "even"}, "class_weight is 'balanced', 'attnsleep' or None, not 'even'"),
+        ({"class_weight": "attnsleep"}, "for the five stages W N1 N2 N3 R or the six"),
+        ({"optimizer_params": {"lr": 0.1}}, "optimizer_params: lr has a parameter of its own"),
+        ({"lr_drop": (0, 1e-4)}, r"lr_drop is a pass from 1 on and a rate above 0"),
+        ({"lr_drop": (1, 0.0)}, r"lr_drop is a pass from 1 on and a rate above 0"),
         ({"valid_size": 1.0}, "valid_size is a share"),
         ({"max_epochs": -1}, "max_epochs is at least 1, not -1"),
         ({"monitor": "accuracy"}, "monitor is 'loss' or 'macro_f1', not 'accuracy'"),

@@ -17,8 +17,10 @@ from torch import nn
 
 from sleepshift.estimators.readout import items, predict_logits, read_out
 from sleepshift.estimators.training import (
+    attnsleep_weights,
     balanced_weights,
     budget,
+    class_weights,
     cross_entropy,
     on_epoch,
     seeded,
@@ -92,6 +94,51 @@ def test_no_seed_uses_torchs_own_state() -> None:
 
 
 # ---------------------------------------------------------------------- class weights
+
+
+# By stage: the published counts of two releases of Sleep-EDF, and of BEETL's source people.
+EDF_20 = (8285, 2804, 17799, 5703, 7717)
+EDF_78 = (65951, 21522, 69132, 13039, 25835)
+BEETL = (24043, 7941, 35983, 5247, 3057, 14274)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (EDF_20, [0.30, 0.72, 0.30, 0.20, 0.30]),
+        (EDF_78, [0.30, 0.52, 0.30, 0.22, 0.30]),
+        (BEETL, [0.17, 0.22, 0.17, 0.18, 0.33, 0.17]),
+        # Absent stages have a logarithm of 1: mu alone, and nothing is divided by 0.
+        ((10, 0, 10, 0, 0), [0.30, 0.40, 0.30, 0.20, 0.30]),
+        ((0, 0, 9, 0, 0, 0), [0.17] * 6),
+        # ln(.4 * 1000 / 10) = 3.689, times .4 is 1.4756
+        ((990, 10, 0, 0, 0), [0.30, 1.48, 0.30, 0.20, 0.30]),
+    ],
+    ids=["EDF-20", "EDF-78", "BEETL", "absent", "one of six", "rare"],
+)
+@pytest.mark.filterwarnings("error")
+def test_attnsleeps_weights_are_the_published_ones(
+    counts: tuple[int, ...], expected: list[float]
+) -> None:
+    codes = np.repeat(np.arange(len(counts)), counts)
+    weights = attnsleep_weights(codes, len(counts))
+    assert weights.dtype == torch.float32
+    assert weights.tolist() == pytest.approx(expected, abs=1e-6)
+    assert torch.equal(class_weights("attnsleep", codes, len(counts)), weights)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4, 7])
+def test_attnsleeps_weights_are_for_five_or_six_stages(n_classes: int) -> None:
+    with pytest.raises(ValueError, match=f"not for {n_classes}"):
+        attnsleep_weights(np.arange(n_classes), n_classes)
+
+
+def test_weights_by_name() -> None:
+    codes = np.array([0, 0, 1])
+    assert class_weights(None, codes, 2) is None
+    assert torch.equal(class_weights("balanced", codes, 2), balanced_weights(codes, 2))
+    with pytest.raises(ValueError, match="class_weight is 'balanced', 'attnsleep' or None"):
+        class_weights("even", codes, 2)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
@@ -516,3 +563,50 @@ def test_watchers_see_every_pass_of_every_training_the_last_included(monitor: st
     assert [row["epoch"] for row in other.rows] == [row["epoch"] for row in one.rows]
     go(net(), blobs(20), max_epochs=1)
     assert len(one.rows) == len(first) + 2
+
+
+# ---------------------------------------------------------------------- the optimiser
+
+
+class _Rates(Callback):
+    """The optimiser's learning rate and arguments in every training pass."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def on_batch_end(self, net: Any, training: bool = True, **step: Any) -> None:
+        if training and len(self.seen) < len(net.history):
+            (group,) = net.optimizer_.param_groups
+            self.seen.append({k: v for k, v in group.items() if k != "params"})
+
+
+def rates(**params: Any) -> list[dict[str, Any]]:
+    watcher = _Rates()
+    go(net(), blobs(32), blobs(9, 1), callbacks=[watcher], max_epochs=5, **params)
+    return watcher.seen
+
+
+def test_the_rate_drops_after_its_pass_and_stays_there() -> None:
+    found = [one["lr"] for one in rates(lr=1e-3, lr_drop=(2, 1e-4))]
+    assert found == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-4])
+    assert [one["lr"] for one in rates(lr=1e-3)] == [1e-3] * 5
+    assert [one["lr"] for one in rates(lr=1e-3, lr_drop=(5, 1e-4))] == [1e-3] * 5
+
+
+def test_the_optimiser_takes_further_arguments() -> None:
+    published = {"optimizer_params": {"amsgrad": True, "betas": (0.8, 0.99)}, "weight_decay": 1e-3}
+    for one in rates(**published):
+        assert (one["amsgrad"], one["betas"], one["weight_decay"]) == (True, (0.8, 0.99), 1e-3)
+    assert not rates()[0]["amsgrad"]
+
+
+def test_a_budget_without_a_schedule_is_a_budget() -> None:
+    class Old:
+        max_epochs, batch_size, lr, weight_decay = 3, 16, 1e-3, 0.0
+        patience, device, verbose = 5, "cpu", 0
+
+    found = budget(Old())
+    assert found["optimizer_params"] is None
+    assert found["lr_drop"] is None
+    with seeded(0):
+        assert len(train(net(), blobs(32), None, **found)) == 3

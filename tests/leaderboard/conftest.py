@@ -26,10 +26,13 @@ from sleepshift.runner.counts import person_counts
 from sleepshift.stages import get_scheme, merge_map
 
 _FACTS = ("family", "learns_from", "labels", "unlabeled", "deep", "floor", "privileged")
+_FACTS += ("selected_on_test",)
 
 
 #: Ten windows, nine of them right, predicted with a probability of 0.8.
 BINS = ";".join(["0 0 0"] * 11 + ["10 9 8"] + ["0 0 0"] * 3)
+#: The same windows by stage.
+COUNTS = "2 0 0 0 0;0 2 0 0 0;0 0 2 0 0;0 0 0 2 0;1 0 0 0 1"
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +94,8 @@ def rows_of() -> Frame:
                         "method": method, "seed": seed, "subject": f"p{person}", "status": "ok",
                         "n_stages": 5, **dict.fromkeys(METRICS, value), "nll": 1.0,
                         "reliability": BINS,
-                        "fit_seconds": 1.0, "n_parameters": 10,
+                        "fit_seconds": 1.0, "n_parameters": 10, "scheme": "aasm5",
+                        "confusion": COUNTS,
                     }
                     for person, value in enumerate(people)
                 ]  # fmt: skip
@@ -117,7 +121,8 @@ def rows_by_skill() -> Frame:
                         "method": method, "seed": seed, "subject": str(person), "status": "ok",
                         "revision": 1, "windows": "w", "settings": "data_seed=0",
                         "definition": "d", "versions": "v", "nll": 1.0, "reliability": BINS,
-                        "fit_seconds": 1.0, "n_parameters": 10,
+                        "fit_seconds": 1.0, "n_parameters": 10, "scheme": "aasm5",
+                        "confusion": ";".join(" ".join(map(str, r)) for r in counts.tolist()),
                     }  # fmt: skip
                     rows.append(row | person_figures(counts, "aasm5", "aasm5"))
         return pd.DataFrame(rows)

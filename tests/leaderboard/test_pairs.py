@@ -229,3 +229,16 @@ def test_nothing_to_compare_is_an_empty_table(figures, rows_of, tasks) -> None:
     assert found.empty
     assert list(found) == list(COLUMNS)
     assert pairs(rows_of(figures).assign(status="missing"), tasks).empty
+
+
+def test_pairs_say_who_is_chosen_on_the_test_people(rows_of, tasks, facts) -> None:
+    rows = rows_of({"attnsleep@published": [0.9, 0.8], "attnsleep": [0.7, 0.7], "pooled": [0, 0.1]})
+    found = pairs(rows, tasks, facts).set_index(["method", "other"])["chosen_on_test"]
+    assert found.to_dict() == {
+        ("attnsleep@published", "attnsleep"): "attnsleep@published",
+        ("attnsleep@published", "pooled"): "attnsleep@published",
+        ("attnsleep", "pooled"): "",
+    }
+    fair = rows[rows["method"] != "attnsleep@published"]
+    assert list(pairs(fair, tasks, facts)) == list(COLUMNS)
+    assert list(pairs(rows, tasks)) == list(COLUMNS)

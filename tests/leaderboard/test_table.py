@@ -11,11 +11,12 @@ import pytest
 from sleepshift.errors import GridError
 from sleepshift.leaderboard.frame import person_figures
 from sleepshift.leaderboard.metrics import METRICS
-from sleepshift.leaderboard.table import check_grid, leaderboard
+from sleepshift.leaderboard.table import bound, check_grid, leaderboard
 
 #: A task of one fold.
 OLD = {"t": {"folds": {"old": "old"}}}
 BOUND = "bound: the teacher on its own view"
+OPTIMISTIC = "optimistic: its training pass is chosen on the test people"
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +72,19 @@ def test_a_bound_below_a_floor_is_still_a_bound(rows_by_skill, table_of) -> None
     table = table_of(rows_by_skill({"features-logreg": 0.9, "teacher": 0.5}))
     assert table["flag"].tolist() == ["", BOUND]
     assert table["rank"].tolist()[0] == 1
+
+
+def test_a_method_chosen_on_the_test_people_has_no_rank_and_is_no_floor(
+    rows_by_skill, table_of, facts
+) -> None:
+    skills = {"attnsleep@published": 0.9, "attnsleep": 0.7, "features-logreg": 0.6}
+    table = table_of(rows_by_skill(skills)).set_index("method")
+    assert list(table.index) == list(skills)
+    assert table["rank"].isna().tolist() == [True, False, False]
+    assert table["rank"].dropna().tolist() == [1, 2]
+    assert table["flag"].tolist() == [OPTIMISTIC, "", ""]
+    assert bound(facts["attnsleep@published"]) == OPTIMISTIC
+    assert bound(facts["attnsleep"]) == bound({}) == ""
 
 
 def test_methods_recorded_before_there_were_bounds_are_none(facts, rows_by_skill, table_of) -> None:

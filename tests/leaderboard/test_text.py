@@ -76,6 +76,31 @@ def test_a_bound_has_a_dash_for_a_rank(rows_by_skill, results) -> None:
     assert "| 1 | features-logreg |" in text
 
 
+def test_markdown_says_what_is_chosen_on_the_test_people_and_why_it_has_no_rank(
+    rows_by_skill, results
+) -> None:
+    found = results(rows_by_skill({"attnsleep@published": 0.9, "attnsleep": 0.7}))
+    text = to_markdown(found)
+    assert "| - | attnsleep@published |" in text
+    assert "| 1 | attnsleep |" in text
+    assert "the one is kept that is best on the very people tested" in text
+    assert "so it has no rank: attnsleep@published." in text
+    assert "so it has no rank: attnsleep@published." in to_latex(found)
+    assert "no rank" not in to_markdown(results(rows_by_skill({"attnsleep": 0.7})))
+
+
+def test_figures_of_all_windows_together_are_one_line(rows_by_skill, results) -> None:
+    skills = {"source-only": 0.8, "attnsleep@published": 0.7, "majority": 0.2}
+    found = results(rows_by_skill(skills))
+    (line,) = (one for one in to_markdown(found).splitlines() if "All windows together" in one)
+    by_method = found.pooled.set_index("method")
+    for method in ("source-only", "attnsleep@published"):
+        assert f"accuracy {by_method.loc[method, 'accuracy']:.3f}" in line
+        assert f"G-mean {by_method.loc[method, 'g_mean']:.3f}" in line
+    assert "attnsleep@published (optimistic: its training pass" in line
+    assert "majority" not in line
+
+
 def test_notes_come_first_and_what_was_left_out_last(old, results, labelled) -> None:
     frame = pd.concat([old, pd.DataFrame([lost("skipped: no order")])], ignore_index=True)
     text = to_markdown(results(frame, notes=["PARTIAL: 1 cells are missing", "MIXED: t"]))

@@ -20,6 +20,8 @@ from sleepshift.methods import (
     distillation,
     floors,
     get_methods,
+    mixup,
+    published,
     selfsupervised,
     transfer,
 )
@@ -67,6 +69,8 @@ distilled = pytest.mark.parametrize("method", DISTILLED.values(), ids=DISTILLED)
 
 def fitting(method: Method) -> Settings:
     """Settings of a task that offers what a method needs."""
+    if method.model is not None:
+        return replace(SETTINGS, model=method.model)
     if "sequences" in method.needs:
         return SEQUENCES
     if "utime" in method.needs:
@@ -88,13 +92,20 @@ def small(estimator: Any) -> Any:
     return estimator
 
 
-def night(people: list[str], *, n: int = 40, features: bool = False, times: bool = True) -> Windows:
+def night(
+    people: list[str],
+    *,
+    n: int = 40,
+    features: bool = False,
+    times: bool = True,
+    n_times: int = 600,
+) -> Windows:
     """Labelled windows of a few people, the teacher's channel first."""
     rng = np.random.default_rng(len(people))
     y = np.tile(np.arange(n) % 5, len(people))
     frame = pd.DataFrame({"subject": np.repeat(people, n), "session": "0"})
     frame["onset"] = np.tile(30.0 * np.arange(n), len(people)) if times else np.nan
-    shape = (len(y), 2, 10 if features else 600)
+    shape = (len(y), 2, 10 if features else n_times)
     X = rng.normal(size=shape) + y[:, None, None]
     return Windows.from_arrays(
         X,
@@ -122,7 +133,7 @@ def test_the_settings_here_are_all_there_are() -> None:
 
 
 def test_names_are_unique_over_all_families() -> None:
-    families = (floors, transfer, adaptation, selfsupervised, distillation)
+    families = (floors, transfer, adaptation, selfsupervised, published, mixup, distillation)
     names = [m.name for family in families for m in family.METHODS]
     assert len(names) == len(set(names)) == len(METHODS)
     assert list(METHODS) == names
@@ -132,14 +143,22 @@ def test_names_are_unique_over_all_families() -> None:
 def test_a_method_says_in_words_what_it_is(method: Method) -> None:
     assert method.summary
     assert method.learns_from
-    families = {"floor", "transfer", "adaptation", "self-supervised", "distillation"}
-    assert method.family in families
+    learnt = {"transfer", "adaptation", "self-supervised", "published", "distillation"}
+    assert method.family in learnt | {"floor"}
     assert set(method.needs) <= set(NEEDS)
     assert not (method.deep and method.floor)
 
 
 def test_the_teacher_alone_is_tested_on_another_view() -> None:
     assert [m.name for m in METHODS.values() if m.privileged] == ["teacher"]
+
+
+def test_one_method_is_chosen_on_the_test_people_and_its_name_says_so() -> None:
+    chosen = [m for m in METHODS.values() if m.selected_on_test]
+    assert [m.name for m in chosen] == ["attnsleep@published"]
+    assert "best on the test people" in chosen[0].summary
+    assert "test labels" in chosen[0].learns_from
+    assert {m.name for m in METHODS.values() if m.bound} == {"teacher", "attnsleep@published"}
 
 
 @every
@@ -156,13 +175,15 @@ def test_a_method_stages_the_test_people_of_a_fold(method: Method) -> None:
     from sleepshift.estimators.routing import fit_routed
     from sleepshift.runner.keys import target_roles
 
-    given = fold()
+    # AttnSleep takes 30 s and nothing shorter.
+    form: dict[str, Any] = {"n_times": 3000} if "attnsleep" in method.needs else {}
+    given = fold(**form)
     estimator = small(method.make(replace(fitting(method), n_pairs=16)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="raw_feature_kl")
         fit_routed(estimator, given.source, given.source.y, **target_roles(given))
     other = given.privileged
-    test = night(["f"]).without_labels().pick(fitting(method).channels)
+    test = night(["f"], **form).without_labels().pick(fitting(method).channels)
     if method.privileged:
         test, other = other, test
     proba = estimator.predict_proba(test)
@@ -181,7 +202,8 @@ def test_seeds_and_budget_reach_every_network(method: Method) -> None:
     if not method.deep:
         assert not found["model"]
         return
-    for name in ("data_seed", "device", "batch_size", "patience"):
+    validation = () if method.name == "mixup-vat" else ("data_seed", "patience")
+    for name in ("device", "batch_size", *validation):
         assert found[name]
         assert set(found[name]) == {VALUES[name]}
     views = {settings.teacher_channels, settings.assistant_channels, settings.channels}
@@ -226,11 +248,16 @@ def test_networks_that_do_not_fit_the_windows_are_skipped(method: Method) -> Non
     if "several_channels" in method.needs:
         assert reason == "there is one channel, or none of signals, to whiten"
         return
+    if "attnsleep" in method.needs:
+        assert reason == NEEDS["attnsleep"].unmet
+        return
     if method.deep:
-        assert reason == f"model {settings.model} takes signal windows, not features"
+        assert (
+            reason == f"model {method.model or settings.model} takes signal windows, not features"
+        )
     else:
         assert reason is None
-    if settings.model == "chambon2018" and "maps" not in method.needs:
+    if (method.model or settings.model) == "chambon2018" and "maps" not in method.needs:
         assert method.skip_reason(fold(features=True), replace(settings, model="mlp")) is None
 
 
@@ -299,6 +326,11 @@ CASES: dict[str, tuple[str, Any, Any]] = {
         "teacher and student have no maps over time in common",
         TWO_VIEWS,
         replace(TWO_VIEWS, model="mlp"),
+    ),
+    "attnsleep": (
+        "AttnSleep takes signals at 64, 100, 125, 128, 200 or 256 Hz, in five or six stages",
+        fold(),
+        fold(features=True),
     ),
     "utime": (
         "it is published for --set model=utime",

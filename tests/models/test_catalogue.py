@@ -23,6 +23,7 @@ COUNTS = {
     ("deepsleepnet", 1, 100): 24_744_837,
     ("utime", 1, 200): 4_813_267,
     ("cross-modal-transformer", 3, 200): 2_958_853,
+    ("two-scale", 2, 100): 1_032_586,
     ("sequence-teacher", 1, 100): 479_685,
     ("sequence-assistant", 1, 100): 258_789,
     ("sequence-student", 1, 100): 119_373,
@@ -30,6 +31,7 @@ COUNTS = {
 OURS = (
     "utime",
     "cross-modal-transformer",
+    "two-scale",
     "sequence-teacher",
     "sequence-assistant",
     "sequence-student",

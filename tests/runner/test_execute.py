@@ -69,8 +69,13 @@ def test_all_methods_run_and_give_a_row_a_person(grid) -> None:
     distilled = frame["method"].isin([m.name for m in get_methods() if m.family == "distillation"])
     assert set(frame[distilled]["status"]) == {"skipped: the task has no teacher's view"}
     frame = frame[~distilled]
+    skipped = frame["status"].str.startswith("skipped")
+    # The toy network has no batch normalisation, the toy view one channel.
+    assert set(frame[skipped]["method"]) == {"adabn", "euclidean-alignment"}
+    frame = frame[~skipped]
     assert set(frame["status"]) == {"ok"}
-    assert len(frame) == 13 * 2
+    n_others = sum(m.family != "distillation" for m in get_methods())
+    assert len(frame) == (n_others - 2) * 2
     assert frame.groupby("method")["subject"].apply(set).map(lambda s: s == {"6", "7"}).all()
 
 

@@ -10,14 +10,18 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sleepshift import estimators, runner
 from sleepshift.digest import digest
+from sleepshift.errors import TaskError
 from sleepshift.estimators import (
     AdaBN,
     BandPower,
     Coral,
     Distiller,
+    DomainAdversarial,
     EuclideanAlignment,
+    EveryPass,
     FineTuner,
     LinearProbe,
+    MixupVAT,
     OnlineDistiller,
     PseudoLabels,
     RelativePositioning,
@@ -40,6 +44,8 @@ OTHER = {
     "channels": ("a",),
     "sfreq": 50.0,
     "class_weight": "balanced",
+    "optimizer_params": {"eps": 1e-6},
+    "lr_drop": (3, 0.1),
     "patience": 1,
     "tau_pos": 90.0,
     "random_state": 99,
@@ -56,6 +62,7 @@ OTHER = {
     "monitor": "macro_f1",
     "teacher": SleepStager(lr=0.5),
     "student": SleepStager(lr=0.5),
+    "stager": SleepStager(lr=0.5),
     "loss": SoftLabels(temperature=2.0),
     "pretraining": AttentionTransfer(),
     "pretraining_epochs": 3,
@@ -70,6 +77,7 @@ OTHER = {
     "feature": "raw-kl",
     "soft_loss": "cross-entropy",
     "threshold": 0.5,
+    "weights": __file__,
 }
 
 ESTIMATORS = [
@@ -84,6 +92,9 @@ ESTIMATORS = [
     PseudoLabels(SleepStager()),
     Coral(SleepStager()),
     EuclideanAlignment(SleepStager()),
+    EveryPass(SleepStager()),
+    DomainAdversarial(SleepStager()),
+    MixupVAT(),
     Distiller(SleepStager(), SleepStager()),
     OnlineDistiller(SleepStager(), SleepStager()),
     *(
@@ -162,6 +173,21 @@ def test_unlabelled_windows_are_in_a_distillers_key(fold: Fold) -> None:
     assert Keyed(online).key(fold) == Keyed(online).key(other)
 
 
+def test_weights_go_by_what_is_in_the_file(tmp_path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"1")
+    second.write_bytes(b"1")
+    before = digest(describe(SleepStager(weights=first)))
+    assert digest(describe(SleepStager(weights=str(second)))) == before
+    assert digest(describe(FineTuner(SleepStager(weights=first)))) != digest(
+        describe(FineTuner(SleepStager()))
+    )
+    second.write_bytes(b"22")
+    assert digest(describe(SleepStager(weights=second))) != before
+    with pytest.raises(TaskError, match="cannot be read"):
+        describe(SleepStager(weights=tmp_path / "c"))
+
+
 def test_a_parameter_without_a_stable_form_is_refused() -> None:
     with pytest.raises(TypeError, match="no stable form"):
         describe(SleepStager(model_params={"activation": object()}))
@@ -187,7 +213,8 @@ def test_alignment_asks_for_what_its_estimator_asks_for(fold: Fold) -> None:
 
 
 def test_adaptation_asks_for_signals_alone(fold: Fold) -> None:
-    for adapted in (AdaBN(SleepStager()), PseudoLabels(SleepStager()), Coral(SleepStager())):
+    for adapted in (AdaBN, PseudoLabels, Coral, DomainAdversarial):
+        adapted = adapted(SleepStager())
         assert set(route(adapted, **target_roles(fold))) == {"X_target_unlabeled"}
 
 

@@ -53,3 +53,8 @@ def test_values_may_depend_on_each_other(toy_views_task):
     task, method = load_task(toy_views_task), METHODS["student-only"]
     assert len(combine(task, method, grid)) == 2
     assert len(combine(task, method, {"sequence_length": [2]}, {"model": "sequence-student"})) == 1
+
+
+def test_a_method_chosen_on_the_test_people_is_not_searched(toy_task) -> None:
+    with pytest.raises(TaskError, match="attnsleep@published keeps the training pass that is best"):
+        combine(load_task(toy_task), METHODS["attnsleep@published"], {"lr": [0.1, 0.2]})

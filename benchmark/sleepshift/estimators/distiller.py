@@ -43,6 +43,11 @@ class StudentNetwork(StoredClassifier):
         return self.student.model_params
 
     @property
+    def weights(self) -> Any:  # type: ignore[override]
+        """Weights that the student starts from."""
+        return self.student.weights
+
+    @property
     def channels(self) -> Any:
         """The student's channels."""
         return self.student.channels

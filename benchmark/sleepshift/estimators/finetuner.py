@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, split_people
+from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, labels_of, split_people
 from sleepshift.estimators.readout import head_logits, items, read_out
 from sleepshift.estimators.routing import fitted_base, unfitted
 from sleepshift.estimators.stager import NetworkClassifier
-from sleepshift.estimators.training import budget, seeded, train
+from sleepshift.estimators.training import budget, class_weights, cross_entropy, seeded, train
 from sleepshift.models.parts import HeadOnFeatures, tensors
 from sleepshift.windows.windows import Windows
 
@@ -47,6 +47,8 @@ class FineTuner(NetworkClassifier):
     max_epochs, batch_size, lr, weight_decay, valid_size, patience, device, random_state, data_seed
         As in `SleepStager`, for the fine-tuning. A share of the target people is set aside
         to keep the best pass; with one person all passes are made.
+    class_weight : {"balanced", "attnsleep"} or None
+        As in `SleepStager`, counted on the source people; the base's weights stay in force.
     verbose : int
     cache : str, Path or None
         Folder where the features of a base whose last layer alone is trained, or nothing of
@@ -85,6 +87,7 @@ class FineTuner(NetworkClassifier):
         device: str = "auto",
         random_state: int | None = 0,
         data_seed: int = 0,
+        class_weight: str | None = None,
         verbose: int = 0,
         cache: str | Path | None = None,
     ) -> None:
@@ -99,6 +102,7 @@ class FineTuner(NetworkClassifier):
         self.device = device
         self.random_state = random_state
         self.data_seed = data_seed
+        self.class_weight = class_weight
         self.verbose = verbose
         self.cache = cache
 
@@ -139,8 +143,11 @@ class FineTuner(NetworkClassifier):
         if X_target_labeled is None and y_target_labeled is not None:
             raise ValueError("y_target_labeled came without X_target_labeled")
         self.base_ = fitted_base(self.base, X, y, X_target_unlabeled=X_target_unlabeled)
+        source = None
         if X_target_labeled is None:
             X_target_labeled, y_target_labeled = X, y
+        elif self.class_weight is not None:
+            source = labels_of(X, y)
         sfreq = self.base_.sfreq_
         windows, y, classes = as_labelled(X_target_labeled, y_target_labeled, sfreq=sfreq)
         self.classes_ = getattr(self.base_, "classes_", classes)
@@ -152,7 +159,7 @@ class FineTuner(NetworkClassifier):
             module = self.base_.pretrained_module(len(self.classes_))
             before = {name: tensor.clone() for name, tensor in tensors(module).items()}
             active = self._freeze(module)
-            self.history_ = self._train(module, windows, active)
+            self.history_ = self._train(module, windows, active, source)
         self._check_frozen(module, active, before)
         for parameter in module.parameters():
             parameter.requires_grad_(True)
@@ -187,11 +194,19 @@ class FineTuner(NetworkClassifier):
         return active
 
     def _train(
-        self, module: nn.Module, windows: Windows, active: list[nn.Module]
+        self,
+        module: nn.Module,
+        windows: Windows,
+        active: list[nn.Module],
+        source: np.ndarray | None,
     ) -> list[dict[str, Any]]:
+        """Train the active parts; `source` has the stages of the source people."""
         if self.trainable == "none":
             return []
         split = split_people(windows, self.valid_size, self.data_seed)
+        # Where the people of one domain are all there are, none who validate are counted.
+        codes = split[0].y if source is None else np.searchsorted(self.classes_, source)
+        weight = class_weights(self.class_weight, codes, len(self.classes_))
         network: nn.Module
         parts: list[Any]
         length = self.sequence_length
@@ -206,6 +221,7 @@ class FineTuner(NetworkClassifier):
             network,
             *parts,
             active=active,
+            criterion=cross_entropy(weight),
             **budget(self, length),
         )
 

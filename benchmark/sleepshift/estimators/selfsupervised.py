@@ -40,7 +40,7 @@ class RelativePositioning(StoredNetwork, TakesWindows, TransformerMixin, BaseEst
 
     Parameters
     ----------
-    model, model_params, channels, sfreq, batch_size, lr, weight_decay, device, verbose
+    model, model_params, weights, channels, sfreq, batch_size, lr, weight_decay, device, verbose
         As in `SleepStager`; a batch holds tuples.
     embedding_size : int
     tau_pos, tau_neg : float or None, float
@@ -86,6 +86,7 @@ class RelativePositioning(StoredNetwork, TakesWindows, TransformerMixin, BaseEst
         self,
         model: str = "chambon2018",
         model_params: dict[str, Any] | None = None,
+        weights: str | Path | None = None,
         channels: Sequence[str] | None = None,
         sfreq: float | None = None,
         embedding_size: int = 100,
@@ -105,6 +106,7 @@ class RelativePositioning(StoredNetwork, TakesWindows, TransformerMixin, BaseEst
     ) -> None:
         self.model = model
         self.model_params = model_params
+        self.weights = weights
         self.channels = channels
         self.sfreq = sfreq
         self.embedding_size = embedding_size

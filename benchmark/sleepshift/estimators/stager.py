@@ -24,8 +24,8 @@ from sleepshift.estimators.inputs import (
 from sleepshift.estimators.readout import items, read_out
 from sleepshift.estimators.stored import StoredNetwork
 from sleepshift.estimators.training import (
-    balanced_weights,
     budget,
+    class_weights,
     cross_entropy,
     seeded,
     settle,
@@ -167,6 +167,9 @@ class SleepStager(StoredClassifier):
         Name in the catalogue of networks (``sleepshift models``).
     model_params : dict or None
         Further arguments of the network's constructor.
+    weights : str, Path or None
+        A safetensors file whose weights the network starts from; its last layer starts fresh
+        where the file's has another shape.
     channels : sequence of str or None
         Channels of the view, by name; None takes all that X has.
     sfreq : float or None
@@ -177,9 +180,14 @@ class SleepStager(StoredClassifier):
     max_epochs, batch_size, lr, weight_decay
         Training budget; Adam, cross-entropy. A batch counts windows. No pass (0) leaves the
         weights as they are initialised, a control; batch normalisations learn their
-        statistics.
-    class_weight : {"balanced"} or None
-        ``"balanced"`` weighs stages by the inverse of their share in the training people.
+        statistics, unless they come with `weights`.
+    optimizer_params : dict or None
+        Further arguments of `torch.optim.Adam`: ``{"amsgrad": True}``.
+    lr_drop : (int, float) or None
+        A pass, and the learning rate after it: ``(10, 1e-4)``.
+    class_weight : {"balanced", "attnsleep"} or None
+        ``"balanced"`` weighs stages by the inverse of their share in the training people;
+        ``"attnsleep"`` as `sleepshift.estimators.training.attnsleep_weights` says.
     valid_size : float
         Share of the people set aside to stop early and keep the best pass; 0 trains on all.
     patience : int or None
@@ -217,6 +225,7 @@ class SleepStager(StoredClassifier):
         self,
         model: str = "chambon2018",
         model_params: dict[str, Any] | None = None,
+        weights: str | Path | None = None,
         channels: Sequence[str] | None = None,
         sfreq: float | None = None,
         sequence_length: int | None = None,
@@ -224,6 +233,8 @@ class SleepStager(StoredClassifier):
         batch_size: int = 64,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
+        optimizer_params: dict[str, Any] | None = None,
+        lr_drop: tuple[int, float] | None = None,
         class_weight: str | None = None,
         valid_size: float = 0.2,
         patience: int | None = 5,
@@ -235,6 +246,7 @@ class SleepStager(StoredClassifier):
     ) -> None:
         self.model = model
         self.model_params = model_params
+        self.weights = weights
         self.channels = channels
         self.sfreq = sfreq
         self.sequence_length = sequence_length
@@ -242,6 +254,8 @@ class SleepStager(StoredClassifier):
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
+        self.optimizer_params = optimizer_params
+        self.lr_drop = lr_drop
         self.class_weight = class_weight
         self.valid_size = valid_size
         self.patience = patience
@@ -294,11 +308,8 @@ class SleepStager(StoredClassifier):
     def _settle(self, module: nn.Module, windows: Windows) -> None:
         """What a network without any pass of training learns of the training windows."""
         length = self.sequence_length
-        settle(module, items(windows, length), budget(self, length)["batch_size"])
+        if self.weights is None:
+            settle(module, items(windows, length), budget(self, length)["batch_size"])
 
     def _class_weight(self, codes: np.ndarray, n_classes: int) -> torch.Tensor | None:
-        if self.class_weight is None:
-            return None
-        if self.class_weight != "balanced":
-            raise ValueError(f"class_weight is 'balanced' or None, not {self.class_weight!r}")
-        return balanced_weights(codes, n_classes)
+        return class_weights(self.class_weight, codes, n_classes)

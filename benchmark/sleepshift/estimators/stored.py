@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sleepshift.models import build_model
+from sleepshift.models.pretrained import load_weights
 from sleepshift.windows.windows import Windows
 
 __all__ = ["StoredNetwork"]
@@ -23,11 +25,19 @@ class StoredNetwork:
 
     model: str
     model_params: dict[str, Any] | None
+    weights: str | Path | None = None
     sequence_length: int | None = None
     history_: list[dict[str, Any]]
 
     def _build(self, shape: tuple[int, ...], sfreq: float | None, n_outputs: int) -> nn.Module:
-        """A fresh network for windows of this shape (n_chans, n_times)."""
+        """A network to start from, for windows of this shape (n_chans, n_times)."""
+        network = self._empty(shape, sfreq, n_outputs)
+        if self.weights is not None:
+            load_weights(network, self.weights)
+        return network
+
+    def _empty(self, shape: tuple[int, ...], sfreq: float | None, n_outputs: int) -> nn.Module:
+        """The network with fresh weights."""
         return build_model(
             self.model,
             n_chans=shape[0],
@@ -63,6 +73,6 @@ class StoredNetwork:
         self.n_times_ = facts["n_times"]
         self.history_ = facts["history"]
         shape = (len(self.ch_names_), self.n_times_)
-        network = self._build(shape, self.sfreq_, n_outputs).eval()
+        network = self._empty(shape, self.sfreq_, n_outputs).eval()
         setattr(self, self._network, network)
         return network

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import Dataset, RandomSampler
@@ -23,8 +23,10 @@ from sleepshift.models.taps import by_window
 from sleepshift.windows.windows import identity_collate
 
 __all__ = [
+    "attnsleep_weights",
     "balanced_weights",
     "budget",
+    "class_weights",
     "cross_entropy",
     "on_epoch",
     "seeded",
@@ -74,6 +76,69 @@ def balanced_weights(codes: np.ndarray, n_classes: int) -> torch.Tensor:
     absent = np.full(n_classes, 1e-12)
     weights = np.divide(len(codes), present * counts, where=counts > 0, out=absent)
     return torch.tensor(weights, dtype=torch.float32)
+
+
+def attnsleep_weights(codes: np.ndarray, n_classes: int) -> torch.Tensor:
+    """Class weights as AttnSleep has them: by the logarithm of a stage's rarity, at least 1.
+
+    ``round(mu_k max(1, ln(mu_k n / n_k)), 2)`` with ``mu = (1.5, 2, 1.5, 1, 1.5) / 5`` for W,
+    N1, N2, N3, R (Eldele et al. 2021, and the code published with it). For the six stages W,
+    S1, S2, S3, S4, R it is what an entry of the BEETL competition made of that: ``mu = (1.5,
+    2, 1.5, 1, 1.5, 1.5) / 6``, and 1 / 6 where the first ``mu_k`` stands. The logarithm of a
+    stage that is absent counts as 1.
+
+    Parameters
+    ----------
+    codes : ndarray of int
+        Labels of the training windows only.
+    n_classes : int
+
+    Raises
+    ------
+    ValueError
+        If there are neither five stages nor six.
+
+    Examples
+    --------
+    >>> codes = np.repeat(np.arange(5), [8285, 2804, 17799, 5703, 7717])  # Sleep-EDF-20
+    >>> [round(weight, 2) for weight in attnsleep_weights(codes, 5).tolist()]
+    [0.3, 0.72, 0.3, 0.2, 0.3]
+    """
+    if n_classes not in (5, 6):
+        raise ValueError(
+            "class_weight='attnsleep' is for the five stages W N1 N2 N3 R or the six W S1 S2 S3 S4 "
+            f"R, not for {n_classes}"
+        )
+    mu = np.array([1.5, 2.0, 1.5, 1.0, 1.5, 1.5])[:n_classes] / n_classes
+    counts = np.bincount(codes, minlength=n_classes)
+    ratio = np.divide(mu * len(codes), counts, where=counts > 0, out=np.ones(n_classes))
+    weights = np.round((mu if n_classes == 5 else 1 / 6) * np.maximum(1, np.log(ratio)), 2)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+_WEIGHTS = {"balanced": balanced_weights, "attnsleep": attnsleep_weights}
+
+
+def class_weights(how: str | None, codes: np.ndarray, n_classes: int) -> torch.Tensor | None:
+    """Class weights by name; None is none.
+
+    Parameters
+    ----------
+    how : {"balanced", "attnsleep"} or None
+    codes : ndarray of int
+        Labels of the training windows only.
+    n_classes : int
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if how is None:
+        return None
+    if how not in _WEIGHTS:
+        raise ValueError(f"class_weight is 'balanced', 'attnsleep' or None, not {how!r}")
+    return _WEIGHTS[how](codes, n_classes)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +197,7 @@ def budget(estimator: Any, sequence_length: int | None = None) -> dict[str, Any]
     """
     names = ("max_epochs", "batch_size", "lr", "weight_decay", "patience", "device", "verbose")
     found = {name: getattr(estimator, name) for name in names}
+    found |= {name: getattr(estimator, name, None) for name in ("optimizer_params", "lr_drop")}
     return found | {"batch_size": max(1, found["batch_size"] // (sequence_length or 1))}
 
 
@@ -179,6 +245,8 @@ def train(
     batch_size: int,
     lr: float,
     weight_decay: float = 0.0,
+    optimizer_params: Mapping[str, Any] | None = None,
+    lr_drop: tuple[int, float] | None = None,
     patience: int | None = None,
     criterion: nn.Module | None = None,
     active: Sequence[nn.Module] | None = None,
@@ -200,6 +268,10 @@ def train(
     max_epochs, batch_size : int
     lr, weight_decay : float
         Of Adam.
+    optimizer_params : mapping or None
+        Further arguments of `torch.optim.Adam`.
+    lr_drop : (int, float) or None
+        A pass, and the learning rate after it.
     patience : int or None
         Passes that are no better on the validation windows before stopping; None never stops
         early.
@@ -223,7 +295,8 @@ def train(
     Raises
     ------
     ValueError
-        If there is no pass to make, or nothing like `monitor`.
+        If there is no pass to make, nothing like `monitor`, or the optimiser's arguments do
+        not fit.
     FloatingPointError
         If training diverged.
     """
@@ -233,6 +306,9 @@ def train(
         raise ValueError(f"max_epochs is at least 1, not {max_epochs}")
     if monitor not in ("loss", "macro_f1"):
         raise ValueError(f"monitor is 'loss' or 'macro_f1', not {monitor!r}")
+    if twice := {"lr", "weight_decay"} & set(optimizer_params or {}):
+        raise ValueError(f"optimizer_params: {twice.pop()} has a parameter of its own")
+    adam = {f"optimizer__{name}": value for name, value in (optimizer_params or {}).items()}
     n_items = len(data) if n_drawn is None else n_drawn  # type: ignore[arg-type]
     drawing = {}
     if n_drawn is not None:
@@ -243,6 +319,8 @@ def train(
     watching: list[tuple[str, Callback]] = [("report", _Report())]
     if valid is not None and monitor != "loss":
         watching.append(("score", _MacroF1()))
+    if lr_drop is not None:
+        watching.append(("lr_drop", _dropping(lr, *lr_drop)))
     watching += [(f"watcher_{k}", watcher) for k, watcher in enumerate(watchers.get())]
     if valid is not None:  # the last, since it ends the pass for those behind it
         watching.append(("stop", _stopping(monitor, max_epochs, patience)))
@@ -253,6 +331,7 @@ def train(
         optimizer=torch.optim.Adam,
         lr=lr,
         optimizer__weight_decay=weight_decay,
+        **adam,
         max_epochs=max_epochs,
         batch_size=batch_size,
         train_split=None if valid is None else predefined_split(valid),
@@ -277,6 +356,13 @@ def train(
     if not math.isfinite(history[-1]["train_loss"]):
         raise FloatingPointError("training diverged: the loss is not finite; lower lr")
     return history
+
+
+def _dropping(lr: float, after: int, then: float) -> LRScheduler:
+    """Goes on with another learning rate after a pass."""
+    if not (after >= 1 and then > 0):
+        raise ValueError(f"lr_drop is a pass from 1 on and a rate above 0, not ({after}, {then})")
+    return LRScheduler("MultiStepLR", milestones=[after], gamma=then / lr)
 
 
 def _stopping(monitor: str, max_epochs: int, patience: int | None) -> _Stopping:

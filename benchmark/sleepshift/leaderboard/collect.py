@@ -52,7 +52,8 @@ def collect(
     if not (rows["status"] == "ok").any():
         reasons = rows["status"].drop_duplicates().tolist()
         raise GridError(f"no cell has been scored; the first one is {reasons[0]}")
-    unused = [c for c in rows if c.startswith("f1_") and rows[c].isna().all()]
+    may_be_empty = [c for c in rows if c.startswith("f1_") or c in ("chosen_pass", "pretrained")]
+    unused = [c for c in may_be_empty if rows[c].isna().all()]
     rows = rows.drop(columns=unused)
     facts = {name: grid["tasks"][name] for name in dict.fromkeys(rows["task"])}
     methods = {name: grid["methods"][name] for name in dict.fromkeys(rows["method"])}

@@ -85,12 +85,15 @@ def results_frame(root: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `COLUMNS` plus ``f1_<stage>``. ``status`` is ``"ok"``, ``"skipped: ..."``,
-        ``"failed: ..."``, ``"unscored: ..."`` or ``"missing"``. Figures are in the task's
-        scoring scheme; ``confusion`` counts are in the scheme the methods worked in, rows of
-        the truth separated by ``;``; ``reliability`` has windows, right ones and summed
-        confidence for bins of confidence. Folds of one ``group`` are pooled; ``n_labeled``
-        counts the target people whose labels the fold gives.
+        Columns `COLUMNS`, ``chosen_pass``, ``pretrained`` and ``f1_<stage>``. ``status`` is
+        ``"ok"``, ``"skipped: ..."``, ``"failed: ..."``, ``"unscored: ..."`` or ``"missing"``.
+        Figures are in the task's scoring scheme; ``confusion`` counts are in the scheme the
+        methods worked in, rows of the truth separated by ``;``; ``reliability`` has windows,
+        right ones and summed confidence for bins of confidence. Folds of one ``group`` are
+        pooled; ``n_labeled`` counts the target people whose labels the fold gives.
+        ``chosen_pass`` is the training pass that was kept since it is the best on the test
+        people, if one was; ``pretrained`` names the weights that a network started from, and
+        what they were trained on.
     """
     grid, store = read_grid(root), ArtifactStore(root)
     rows: list[dict[str, Any]] = []
@@ -106,7 +109,9 @@ def results_frame(root: Path) -> pd.DataFrame:
             reason = store.failure(cell["key"])
             rows.append({**identity, "status": f"failed: {reason}" if reason else "missing"})
     stages = [f"f1_{s}" for t in grid["tasks"].values() for s in _scored_stages(t)]
-    return pd.DataFrame(rows, columns=[*COLUMNS, *dict.fromkeys(stages)])
+    return pd.DataFrame(
+        rows, columns=[*COLUMNS, "chosen_pass", "pretrained", *dict.fromkeys(stages)]
+    )
 
 
 def _scored_stages(task: dict[str, Any]) -> tuple[str, ...]:
@@ -129,6 +134,8 @@ def _person_row(
         "fit_seconds": round(facts["fit_seconds"], 3),
         "predict_seconds": round(facts["predict_seconds"], 3),
         "n_parameters": facts["n_parameters"],
+        "chosen_pass": facts.get("chosen_pass"),
+        "pretrained": facts.get("pretrained"),
         "scheme": facts["scheme"],
         "confusion": _write_rows(counts.tolist()),
         "reliability": _write_rows(person["reliability"]),

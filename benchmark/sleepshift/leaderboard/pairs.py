@@ -27,7 +27,11 @@ PERMUTATION_CUTOFF = 20
 N_EXACT, N_FLIPS = 13, 10_000
 
 
-def pairs(rows: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def pairs(
+    rows: pd.DataFrame,
+    tasks: Mapping[str, Mapping[str, Any]],
+    methods: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
     """Paired differences in the primary metric, of every two methods of a group of people.
 
     Tests and effect sizes are those of `moabb.analysis`: below 20 people a permutation test
@@ -40,6 +44,8 @@ def pairs(rows: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.Data
         Rows of `results_frame`.
     tasks : mapping
         Name -> facts with ``scoring.primary``.
+    methods : mapping or None
+        Name -> facts, which may have ``selected_on_test``.
 
     Returns
     -------
@@ -48,7 +54,9 @@ def pairs(rows: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.Data
         difference over the people that all methods of the group were scored on, seeds
         averaged in each; its 95 % bootstrap interval; the mean divided by the standard
         deviation of the differences (``smd``); two-sided p-values, and the same corrected
-        by Holm's method for all pairs of the group.
+        by Holm's method for all pairs of the group. Where a method kept the training pass that
+        is best on the test people there is ``chosen_on_test`` too: which of the two did so,
+        and is no competitor of the other.
     """
     found, empty = [], pd.DataFrame(columns=list(COLUMNS))
     for (task, group), part in groups(rows):
@@ -59,7 +67,15 @@ def pairs(rows: pd.DataFrame, tasks: Mapping[str, Mapping[str, Any]]) -> pd.Data
         of_group = paired(people[order])
         of_group["p_holm"] = holm(of_group["p"].to_numpy())
         found.append(of_group.assign(task=task, group=group))
-    return pd.concat(found, ignore_index=True)[list(COLUMNS)] if found else empty
+    if not found:
+        return empty
+    table = pd.concat(found, ignore_index=True)[list(COLUMNS)]
+    optimists = {m for m, facts in (methods or {}).items() if facts.get("selected_on_test")}
+    chosen = [
+        " ".join(m for m in pair if m in optimists)
+        for pair in table[["method", "other"]].itertuples(index=False)
+    ]
+    return table.assign(chosen_on_test=chosen) if any(chosen) else table
 
 
 def smallest_p(n_people: int, n_pairs: int) -> float:

@@ -89,7 +89,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 def _derived(results: Results) -> Iterator[tuple[str, str]]:
     """Files of a leaderboard that follow from its rows, by name; those without text are not."""
-    for name in ("table", "pairs", "gains", "gaps", "sleep", "ranks", "human"):
+    for name in ("table", "pooled", "pairs", "gains", "gaps", "sleep", "ranks", "human"):
         yield f"{'leaderboard' if name == 'table' else name}.csv", _csv(getattr(results, name))
     yield "leaderboard.md", to_markdown(results)
     yield "leaderboard.tex", to_latex(results)

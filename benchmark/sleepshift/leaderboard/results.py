@@ -20,6 +20,7 @@ from sleepshift.leaderboard.gains import gains
 from sleepshift.leaderboard.gaps import gaps
 from sleepshift.leaderboard.human import human_agreement
 from sleepshift.leaderboard.pairs import pairs
+from sleepshift.leaderboard.pooled import pooled
 from sleepshift.leaderboard.ranks import average_ranks
 from sleepshift.leaderboard.sleep import agreement
 from sleepshift.leaderboard.table import leaderboard
@@ -69,7 +70,12 @@ class Results:
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """Every two methods compared over people."""
-        return pairs(self.rows, self.tasks)
+        return pairs(self.rows, self.tasks, self.methods)
+
+    @cached_property
+    def pooled(self) -> pd.DataFrame:
+        """Figures of all predictions of a group together."""
+        return pooled(self.rows, self.tasks, self.methods)
 
     @cached_property
     def gains(self) -> pd.DataFrame:

@@ -14,7 +14,32 @@ from sleepshift.leaderboard.gains import distilled, recovery
 from sleepshift.leaderboard.metrics import METRICS, calibration_error
 from sleepshift.leaderboard.statistics import bootstrap_interval, groups, one_stage, per_person
 
-__all__ = ["check_grid", "leaderboard", "left_out"]
+__all__ = ["SAW", "bound", "check_grid", "leaderboard", "left_out", "saw_test"]
+
+#: Flag of methods whose weights were trained on the dataset of the test people before.
+SAW = "start saw this dataset"
+
+
+def bound(facts: Mapping[str, Any]) -> str:
+    """Why a method is no competitor and has no rank; empty if it is one.
+
+    Parameters
+    ----------
+    facts : mapping
+        ``privileged`` and ``selected_on_test``, which records of older versions lack.
+    """
+    if facts.get("privileged"):
+        return "bound: the teacher on its own view"
+    if facts.get("selected_on_test"):
+        return "optimistic: its training pass is chosen on the test people"
+    return ""
+
+
+def saw_test(rows: pd.DataFrame) -> bool:
+    """Whether rows began with weights that were trained on the dataset of the test people."""
+    if "pretrained" not in rows:
+        return False
+    return bool(rows["pretrained"].fillna("").str.contains("saw this dataset", regex=False).any())
 
 
 def check_grid(
@@ -95,7 +120,7 @@ def leaderboard(
     tasks : mapping
         Name -> facts with ``scoring.primary``.
     methods : mapping
-        Name -> facts with ``deep``, ``floor``, ``labels`` and ``privileged``.
+        Name -> facts with ``deep``, ``floor`` and ``labels``, and those that `bound` takes.
 
     Returns
     -------
@@ -104,8 +129,7 @@ def leaderboard(
         rank by the task's primary metric, whose labels a method learned from and how many
         target people have some, a flag for deep methods below a feature floor
         that learned from no more labels, and the share of the gap to the teacher that is
-        recovered where there is one. Methods tested on the teacher's view are bounds and
-        have no rank.
+        recovered where there is one. Methods that `bound` gives a reason for have no rank.
     """
     ranked = []
     for (task, group), part in groups(frame):
@@ -117,6 +141,11 @@ def leaderboard(
             for method, own in part.groupby("method", sort=False)
         ]
         table = _rank(pd.DataFrame(rows), primary, methods)
+        if "pretrained" in part:
+            told = {m: saw_test(own) for m, own in part.groupby("method", sort=False)}
+            seen = [SAW if told[method] else "" for method in table["method"]]
+            flags = zip(table["flag"], seen, strict=True)
+            table["flag"] = ["; ".join(filter(None, pair)) for pair in flags]
         if shares := recovery(part[part["method"].isin(distilled(methods))], primary):
             names = ("recovery", "recovery_low", "recovery_high")
             figures = [shares.get(method, (np.nan,) * 3) for method in table["method"]]
@@ -153,17 +182,13 @@ def _rank(
 ) -> pd.DataFrame:
     """Sort one group by the primary metric and flag what lies below the feature floor."""
     part = part.sort_values(primary, ascending=False, kind="stable").copy()
-    bound = part["method"].map(lambda name: bool(methods[name].get("privileged"))).astype(bool)
-    part.insert(3, "rank", (~bound).cumsum().where(~bound).astype("Int64"))
-    scores = dict(zip(part["method"], part[primary], strict=True))
-    fair = {m: score for m, score in scores.items() if not methods[m].get("privileged")}
+    why = {name: bound(methods[name]) for name in part["method"]}
+    fair = part["method"].map(lambda name: not why[name]).astype(bool)
+    part.insert(3, "rank", fair.cumsum().where(fair).astype("Int64"))
+    scores = {m: s for m, s in zip(part["method"], part[primary], strict=True) if not why[m]}
     part["flag"] = [
-        "bound: the teacher on its own view"
-        if m not in fair
-        else "below feature floor"
-        if _below_floor(m, fair, methods)
-        else ""
-        for m in scores
+        reason or ("below feature floor" if _below_floor(m, scores, methods) else "")
+        for m, reason in why.items()
     ]
     return part
 

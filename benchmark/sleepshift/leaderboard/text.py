@@ -59,6 +59,7 @@ def to_markdown(results: Results) -> str:
         parts.append(_line(f"## {facts['title']}: {group}{label}"))
         parts += _caption(results, str(task), str(group), part)
         parts.append(_leaderboard(part))
+        parts += _pooled(_of(results.pooled, task, group), part, results.methods)
         parts += _gaps(_of(results.gaps, task, group), part["method"].tolist())
         parts += _gains(_of(results.gains, task, group), facts["scoring"]["primary"])
         parts += _sleep(_of(results.sleep, task, group), part["method"].tolist())
@@ -109,6 +110,17 @@ def _caption(results: Results, task: str, group: str, part: pd.DataFrame) -> lis
             "Learned from the test people's own unlabelled signals (their labels stay "
             f"withheld): {', '.join(adapted)}."
         )
+    if chosen := [m for m in part["method"] if methods[m].get("selected_on_test")]:
+        parts.append(
+            "Chosen on the test people: of all training passes the one is kept that is best on the "
+            "very people tested, as published. It scores more than it would on others, so it has "
+            f"no rank: {', '.join(chosen)}."
+        )
+    if began := _began(results, task, group):
+        parts.append(
+            f"Networks that did not start afresh: {'; '.join(began)}. One that saw this dataset "
+            "may have seen the people tested."
+        )
     human = _of(results.human, task, group)
     if len(human):
         row = human.iloc[0]
@@ -117,6 +129,19 @@ def _caption(results: Results, task: str, group: str, part: pd.DataFrame) -> lis
             f"F1 {_interval(row, 'macro_f1')}, kappa {_interval(row, 'kappa')}."
         )
     return parts
+
+
+def _began(results: Results, task: str, group: str) -> list[str]:
+    """Methods that began with weights of a file, and what it says of itself."""
+    rows = _of(results.rows, task, group)
+    if "pretrained" not in rows:
+        return []
+    told = rows.dropna(subset=["pretrained"]).drop_duplicates(["method", "pretrained"])
+    return [
+        f"{method} from {words}"
+        for words, part in told.groupby("pretrained", sort=False)
+        for method in [", ".join(part["method"])]
+    ]
 
 
 def _leaderboard(part: pd.DataFrame) -> str:
@@ -136,7 +161,11 @@ def _leaderboard(part: pd.DataFrame) -> str:
 def _metric(row: Mapping[Any, Any], name: str) -> str:
     if name in _WITH_INTERVAL:
         return _interval(row, name)
-    return "" if np.isnan(row[name]) else f"{row[name]:.3f}"
+    return _number(row[name])
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
 
 
 def _interval(row: Mapping[Any, Any] | pd.Series, name: str, digits: int = 3) -> str:
@@ -144,6 +173,23 @@ def _interval(row: Mapping[Any, Any] | pd.Series, name: str, digits: int = 3) ->
         return ""
     value, low, high = (f"{row[name + end]:.{digits}f}" for end in ("", "_low", "_high"))
     return value if np.isnan(row[f"{name}_low"]) else f"{value} [{low}, {high}]"
+
+
+def _pooled(part: pd.DataFrame, table: pd.DataFrame, methods: Mapping[str, Any]) -> list[str]:
+    """Figures of all predictions together, of the best ranked and of published methods."""
+    by_method, said = part.set_index("method"), []
+    for method, rank in zip(table["method"], table["rank"], strict=True):
+        best = not pd.isna(rank) and rank == 1
+        if best or methods[method]["family"] == "published":
+            row = by_method.loc[method]
+            shown = {words: _number(row[k]) for k, words in _METRICS.items() if k in row}
+            figures = ", ".join(f"{words} {figure}" for words, figure in shown.items() if figure)
+            why = f" ({row['flag']})" if row["flag"] else ""
+            said.append(f"{method}{why} {figures}")
+    if not said:
+        return []
+    text = "All windows together instead of a mean over people, as published figures often are: "
+    return [_line(f"{text}{'; '.join(said)}. All methods: pooled.csv.")]
 
 
 def _gaps(part: pd.DataFrame, order: list[str]) -> list[str]:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from sleepshift.errors import TaskError
-from sleepshift.methods import adaptation, distillation, floors, selfsupervised, transfer
+from sleepshift.methods import (
+    adaptation,
+    distillation,
+    floors,
+    mixup,
+    published,
+    selfsupervised,
+    transfer,
+)
 from sleepshift.methods.base import Method, Settings
 
 __all__ = ["METHODS", "Method", "Settings", "get_methods"]
@@ -11,7 +19,7 @@ __all__ = ["METHODS", "Method", "Settings", "get_methods"]
 #: All methods by name, in the order of tables.
 METHODS: dict[str, Method] = {
     method.name: method
-    for family in (floors, transfer, adaptation, selfsupervised, distillation)
+    for family in (floors, transfer, adaptation, selfsupervised, published, mixup, distillation)
     for method in family.METHODS
 }
 

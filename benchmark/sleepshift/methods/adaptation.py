@@ -39,6 +39,12 @@ def _euclidean_alignment(settings: Settings) -> Any:
     return EuclideanAlignment(stager(settings))
 
 
+def _dann(settings: Settings) -> Any:
+    from sleepshift.estimators import DomainAdversarial
+
+    return DomainAdversarial(stager(settings))
+
+
 METHODS = (
     Method(
         name="adabn",
@@ -69,6 +75,17 @@ METHODS = (
         learns_from="source labels, then unlabelled target signals",
         labels=("source",),
         make=_coral,
+        needs=("one_view", "target_unlabeled", "single_windows"),
+        unlabeled=True,
+        deep=True,
+    ),
+    Method(
+        name="dann",
+        family="adaptation",
+        summary="the network trained to stage the source by features that do not tell the domain",
+        learns_from="source labels and unlabelled target signals",
+        labels=("source",),
+        make=_dann,
         needs=("one_view", "target_unlabeled", "single_windows"),
         unlabeled=True,
         deep=True,

@@ -91,8 +91,14 @@ class Method:
         What a task must offer: keys of `sleepshift.methods.needs.NEEDS`.
     privileged : bool
         Whether it is tested on the teacher's view: an upper bound, not a competitor.
+    selected_on_test : bool
+        Whether the pass of training that is best on the test people is kept, as published
+        systems did: more than it would score on others, so no competitor. Its estimator
+        offers ``predict_proba_by_pass``, and whoever scores it chooses.
     deep : bool
-        Whether it trains the task's network.
+        Whether it trains the task's network, or its own.
+    model : str or None
+        Its own network, whatever the task's.
     floor : bool
         Whether it is a feature floor that deep methods are held against.
     """
@@ -108,6 +114,17 @@ class Method:
     deep: bool = False
     floor: bool = False
     privileged: bool = False
+    selected_on_test: bool = False
+    model: str | None = None
+
+    @property
+    def bound(self) -> str | None:
+        """Why it is no competitor, in words; None if it is one."""
+        if self.privileged:
+            return "is tested on the teacher's view: a bound"
+        if self.selected_on_test:
+            return "keeps the training pass that is best on the test people: optimistic"
+        return None
 
     def skip_reason(self, fold: Fold, settings: Settings) -> str | None:
         """Why the method cannot run on a fold; None if it can."""
@@ -117,7 +134,7 @@ class Method:
         if self.deep:
             from sleepshift.models import model_spec
 
-            spec = model_spec(settings.model)
+            spec = model_spec(self.model or settings.model)
             if spec.kind != fold.source.kind:
                 return f"model {spec.name} takes {spec.kind} windows, not {fold.source.kind}"
         return None

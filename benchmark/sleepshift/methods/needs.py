@@ -45,6 +45,19 @@ def _has_maps(fold: Fold, settings: Settings) -> bool:
     return _same_network(fold, settings) and bool(_spec(settings.model).attention)
 
 
+def _fits_attnsleep(fold: Fold, settings: Settings) -> bool:
+    from sleepshift.stages import get_scheme
+
+    adapt, sfreq, scheme = _spec("attnsleep").adapt, fold.source.sfreq, fold.source.scheme
+    if adapt is None or sfreq is None or scheme is None:
+        return False
+    try:
+        adapt(1, sfreq)
+    except ValueError:
+        return False
+    return len(get_scheme(scheme)) in (5, 6)
+
+
 NEEDS: dict[str, Need] = {
     "target_labeled": Need(
         "labelled target people",
@@ -120,5 +133,10 @@ NEEDS: dict[str, Need] = {
         "the network utime",
         "it is published for --set model=utime",
         lambda fold, settings: _same_network(fold, settings) and settings.model == "utime",
+    ),
+    "attnsleep": Need(
+        "signals at a rate of AttnSleep's (100 Hz, say), in five or six stages",
+        "AttnSleep takes signals at 64, 100, 125, 128, 200 or 256 Hz, in five or six stages",
+        _fits_attnsleep,
     ),
 }

@@ -178,6 +178,13 @@ MODELS: dict[str, ModelSpec] = {
             "attention within each channel, then across channels (Anandakumar 2023); 3.0 million "
             "parameters with three channels",
         ),
+        ModelSpec(
+            "two-scale",
+            "sleepshift.models.two_scale:TwoScale",
+            "signal",
+            "two branches of convolutions, linear layers with normalised weights (BEETL 2021)",
+            batch_norm=False,
+        ),
         *(_sequence_stager(size, number) for size, number in _SEQUENCE_SIZES.items()),
         ModelSpec(
             "mlp",

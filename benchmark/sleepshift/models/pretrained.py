@@ -16,10 +16,21 @@ from sleepshift.models.catalogue import model_spec
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["HUB", "Pretrained", "fetch_weights", "load_weights", "read_pretrained", "save_weights"]
+__all__ = [
+    "HUB",
+    "SAW",
+    "Pretrained",
+    "fetch_weights",
+    "load_weights",
+    "read_pretrained",
+    "save_weights",
+]
 
 #: How weights on the hub are named: ``hub:owner/name``.
 HUB = "hub:"
+
+#: What a row says of weights that were trained on the dataset of its test people.
+SAW = "saw this dataset"
 
 _HEAD = "final_layer."
 _FIELD = "trained_on"
@@ -39,6 +50,19 @@ class Pretrained:
 
     name: str
     trained_on: tuple[str, ...] | None
+
+    def words(self, datasets: Sequence[str]) -> str:
+        """What a row says of it, where it starts a network on some datasets.
+
+        Examples
+        --------
+        >>> Pretrained("mine", ("sleep-edf", "shhs")).words(["shhs"])
+        'mine (trained on sleep-edf, shhs: saw this dataset)'
+        """
+        if self.trained_on is None:
+            return f"{self.name} (it does not say what it was trained on)"
+        known = ", ".join(self.trained_on) or "nothing"
+        return f"{self.name} (trained on {known}{f': {SAW}' if self.saw(datasets) else ''})"
 
     def saw(self, datasets: Sequence[str]) -> bool | None:
         """Whether it was trained on one of these datasets; None where that is not known.

@@ -56,6 +56,8 @@ class _MethodFacts(BaseModel):
     deep: bool
     floor: bool
     privileged: bool
+    #: Not in records of older versions.
+    selected_on_test: bool = False
 
 
 class _CellFacts(BaseModel):
@@ -163,8 +165,9 @@ def _merge(
             "versions": manifest["versions"],
         }
     for method in methods:
-        facts = ("family", "learns_from", "labels", "unlabeled", "deep", "floor", "privileged")
-        grid["methods"][method.name] = {name: getattr(method, name) for name in facts}
+        grid["methods"][method.name] = {
+            name: getattr(method, name) for name in _MethodFacts.model_fields
+        }
     grid["cells"] = list(cells.values())
 
 

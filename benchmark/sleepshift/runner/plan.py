@@ -74,11 +74,15 @@ class FitJob:
 
 @dataclass(frozen=True)
 class CellJob(FitJob):
-    """Fit a method's estimator (or take its artifact) and score it on `test`."""
+    """Fit a method's estimator (or take its artifact) and score it on `test`.
+
+    With `choose_pass` it is scored after the training pass that does best there.
+    """
 
     data: TaskData
     artifact: str | None
     test: Windows
+    choose_pass: bool = False
 
     @property
     def after(self) -> list[str]:
@@ -231,6 +235,8 @@ class _Recipe:
         method = self.method
         if reason := method.skip_reason(fold, self.settings):
             return {"key": None, "skipped": reason}
+        if method.selected_on_test and (data.windows.labels_of(fold.test) < 0).all():
+            return {"key": None, "skipped": "its pass is chosen by labels that are not public"}
         artifacts, needs = _plan_needs(plan, self.keyed, data.task, fold, method.name)
         own = self.keyed.key(fold, needs)
         name, estimator, stored = _name(data.task, fold, method.name), self.keyed.estimator, None
@@ -239,8 +245,12 @@ class _Recipe:
             plan.fits.setdefault(own, fit)
             artifacts, needs, stored = [*artifacts, own], {}, own
         test = fold.privileged if method.privileged and fold.privileged else fold.test
-        key = digest([own, test.fingerprint, data.task.windows.scheme])
-        cell = CellJob(key, name, data.task.name, estimator, fold, needs, data, stored, test)
+        chosen = method.selected_on_test
+        what = [own, test.fingerprint, data.task.windows.scheme]
+        key = digest([*what, "best pass"] if chosen else what)
+        cell = CellJob(
+            key, name, data.task.name, estimator, fold, needs, data, stored, test, chosen
+        )
         plan.cells.setdefault(key, cell)
         return {"key": key, "artifacts": tuple(artifacts)}
 

@@ -12,7 +12,22 @@ from sleepshift.methods import Method
 from sleepshift.protocol.task import Task
 from sleepshift.runner import check_overrides
 
-__all__ = ["combine"]
+__all__ = ["check_searchable", "combine"]
+
+
+def check_searchable(method: Method) -> None:
+    """Refuse a method that keeps the pass that is best on whoever it is scored on.
+
+    Raises
+    ------
+    TaskError
+        Since people held out could then not tell settings apart fairly.
+    """
+    if method.selected_on_test:
+        raise TaskError(
+            f"{method.name} keeps the training pass that is best on the people it is scored on; "
+            "search the settings of another method"
+        )
 
 
 def combine(
@@ -47,6 +62,7 @@ def combine(
     >>> combine(task, METHODS["features-logreg"], {"C": [0.1, 1.0]})
     [{'C': 0.1}, {'C': 1.0}]
     """
+    check_searchable(method)
     overrides = dict(overrides or {})
     if not grid:
         raise TaskError("there is nothing to search; say --grid param=value,value")

@@ -15,6 +15,7 @@ from sleepshift.protocol.holdout import hold_out
 from sleepshift.runner import Plan, Request, TaskData, plan
 from sleepshift.runner.plan import chosen_folds
 from sleepshift.runner.request import PlainSettings
+from sleepshift.search.grid import check_searchable
 
 __all__ = ["SearchRequest", "plan_search", "record_search"]
 
@@ -78,8 +79,9 @@ def plan_search(
     ------
     TaskError
         If a fold or a setting is unknown, nobody can be held out, the method can run on no
-        fold, or a parameter changes nothing of it.
+        fold or chooses its pass on those it is scored on, or a parameter changes nothing of it.
     """
+    check_searchable(method)
     asked = {fold.name: fold for fold in chosen_folds(data, folds)}
     held = [hold_out(fold, data_seed=data_seed) for fold in asked.values()]
     data, merged = replace(data, folds=held), Plan()

@@ -44,6 +44,7 @@ def task_facts(title: str, **changed: Any) -> dict[str, Any]:
 def method_facts(names: list[str]) -> dict[str, dict[str, Any]]:
     """Facts of known methods; unknown ones have those of ``pooled``."""
     kept = ("family", "learns_from", "labels", "unlabeled", "deep", "floor", "privileged")
+    kept += ("selected_on_test",)
     return {
         name: {fact: getattr(METHODS.get(name, METHODS["pooled"]), fact) for fact in kept}
         for name in names

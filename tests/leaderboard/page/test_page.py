@@ -299,6 +299,24 @@ def test_a_bound_is_marked_and_has_no_rank(page: Node, everything: Results) -> N
     assert teacher["remarks"].text.startswith("bound")
 
 
+def test_a_method_chosen_on_the_test_people_is_marked_in_every_table(maker) -> None:
+    make, people = maker(), [f"p{k}" for k in range(5)]
+    for method, skill in {"attnsleep@published": 0.8, "attnsleep": 0.6, "majority": 0.1}.items():
+        make.cell("t", "all", method, skill, people)
+    page = read(render_page(make.results())[0])
+    assert "attnsleep ranks first" in page.text
+    marked = [
+        node.text
+        for node in page.all("div", class_="name")
+        for mark in node.all("abbr")
+        if "chosen on the test people" in mark["title"]
+    ]
+    assert len(marked) == 2  # the leaderboard, and the pairs
+    assert all("attnsleep@published" in text for text in marked)
+    (legend,) = (node.text for node in page.all("ul", class_="legend"))
+    assert "chosen on the test people, not ranked" in legend
+
+
 def test_what_there_is_nothing_of_leaves_no_trace(smallest: Results) -> None:
     page = read(render_page(smallest)[0])
     headings = [node.text for node in page.all("h4")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sleepshift.leaderboard.page.cells import Cell, interval
+from sleepshift.leaderboard.table import SAW
 
 if TYPE_CHECKING:
     from sleepshift.leaderboard.page.figures import Look
@@ -41,7 +42,7 @@ class Group:
         rows = self.own(results.rows)
         self.rows = rows[rows["status"] == "ok"]
         ranked = self.table[self.table["rank"].notna()]["method"].tolist()
-        #: The best ranked methods; bounds where there are no others.
+        #: The best ranked methods; others where there are none.
         self.best: list[str] = (ranked or self.table["method"].tolist())[:N_BEST]
 
     def own(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -104,15 +105,16 @@ class Group:
         return [m for m in self.table["method"] if self.methods[m]["unlabeled"]]
 
     def marks(self, method: str) -> list[str]:
-        """Kinds of honesty marks of a method: ``bound``, ``floor``, ``target``."""
+        """Honesty marks of a method: ``bound``, ``chosen``, ``floor``, ``saw``, ``target``."""
         flag = str(self.of(method)["flag"])
         found = [kind for kind, word in _FLAGS.items() if flag.startswith(word)]
+        found += ["saw"] if SAW in flag else []
         return found + (["target"] if "target" in self.of(method)["labels"].split() else [])
 
     def all_marks(self) -> list[str]:
         """Kinds of marks that any method has."""
         there = {kind for method in self.table["method"] for kind in self.marks(method)}
-        return [kind for kind in ("floor", "bound", "target") if kind in there]
+        return [kind for kind in ("floor", "bound", "chosen", "saw", "target") if kind in there]
 
 
-_FLAGS = {"bound": "bound", "floor": "below"}
+_FLAGS = {"bound": "bound", "chosen": "optimistic", "floor": "below"}

@@ -109,6 +109,7 @@ def pairs(group: Group) -> dict[str, Any] | None:
     least = smallest_p(n_people, len(own))
     return {
         "methods": order,
+        "chosen": [method for method in order if "chosen" in group.marks(method)],
         "cells": cells,
         "n_people": n_people,
         "least_p": p_value(least) if least > 0.001 else None,
