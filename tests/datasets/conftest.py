@@ -162,10 +162,13 @@ def survive(
 
 
 @pytest.fixture
-def survives(tmp_path_factory):
-    """`survive`, with a scratch folder of its own."""
+def survives(tmp_path_factory, record_property):
+    """`survive`, with a scratch folder of its own; outcomes are kept for ``--junitxml``."""
 
     def run(make, folder, recipe, **settings):
-        return survive(make, folder, recipe, tmp_path_factory.mktemp("scratch"), **settings)
+        scratch = tmp_path_factory.mktemp("scratch")
+        outcomes = survive(make, folder, recipe, scratch, **settings)
+        record_property("outcomes", outcomes)
+        return outcomes
 
     return run
