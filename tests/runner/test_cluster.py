@@ -38,6 +38,7 @@ ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
     "COLUMNS": "200",
+    "PYTHONFAULTHANDLER": "1",
     "WANDB_MODE": "offline",
     # How long a client tries to find its scheduler again.
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
@@ -351,7 +352,7 @@ def test_a_stopped_run_ends_within_ten_seconds_and_says_what_is_missing(
         process.terminate()  # as a queue does
     said, _ = process.communicate(timeout=60)
     assert time.monotonic() - begin < 10
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "stopped; what is finished is kept, run again for the rest" in said
     assert f"PARTIAL: {4 - n_done} cells are missing" in said
     assert "Traceback" not in said
