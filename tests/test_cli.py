@@ -302,7 +302,10 @@ def test_weights_of_a_file_are_where_networks_begin_and_tables_say_so(
         assert sleepshift("report", "--check", out / "leaderboard")[0] == 0
 
 
-def test_weights_that_are_not_there_are_one_line(sleepshift, toy_task, tmp_path) -> None:
+def test_weights_that_are_not_there_are_one_line(
+    sleepshift, toy_task, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     run = ["run", toy_task, "--methods", "source-only", "--out", tmp_path / "runs"]
     for weights, words in {
         tmp_path / "nothing": "cannot be read",

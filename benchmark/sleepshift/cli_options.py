@@ -89,16 +89,19 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def local_weights(settings: dict[str, Any], model: str, out: Path) -> dict[str, Any]:
-    """Settings whose weights on the hub are files below the folder of the run.
+def local_weights(settings: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Settings whose weights are files that every process finds.
 
     Parameters
     ----------
     settings : dict
         As `parse_settings` gives them; ``weights=hub:owner/name`` is fetched, once.
-    model : str
-        The task's network, where the settings name no other.
     out : Path
+        Folder of the run, below which fetched files go.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
@@ -108,9 +111,10 @@ def local_weights(settings: dict[str, Any], model: str, out: Path) -> dict[str, 
     from sleepshift.models.pretrained import HUB, fetch_weights
 
     def local(name: str, value: Any) -> Any:
-        if name.rpartition("__")[2] != "weights" or not str(value).startswith(HUB):
+        if name.rpartition("__")[2] != "weights" or not isinstance(value, str):
             return value
-        return str(fetch_weights(value, str(settings.get("model", model)), out / "weights"))
+        fetched = fetch_weights(value, out / "weights") if value.startswith(HUB) else Path(value)
+        return str(fetched.resolve())
 
     return {name: local(name, value) for name, value in settings.items()}
 

@@ -64,7 +64,7 @@ def run(
     asked = [load_task(name) for name in tasks]
     if len({task.name for task in asked}) < len(asked):
         raise SleepShiftError("two of the tasks have the same name; rename one file")
-    overrides = local_weights(parse_settings(settings or []), asked[0].training.model, out)
+    overrides = local_weights(parse_settings(settings or []), out)
     from sleepshift.methods import get_methods
 
     recipes = get_methods(split_names(methods))

@@ -76,7 +76,7 @@ def search(
     from sleepshift.protocol import load_task
 
     asked = load_task(task)
-    overrides = local_weights(parse_settings(settings or []), asked.training.model, out)
+    overrides = local_weights(parse_settings(settings or []), out)
     values = parse_grid([*(grid or []), *(words or [])])
     if "," in method:
         raise SleepShiftError(f"a search is of one method; choose one of {method}")

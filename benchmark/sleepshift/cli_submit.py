@@ -54,7 +54,7 @@ def submit(
     from sleepshift.protocol import load_task
 
     asked = load_task(task)
-    overrides = local_weights(parse_settings(settings or []), asked.training.model, runs)
+    overrides = local_weights(parse_settings(settings or []), runs)
     (recipe,) = recipes = get_methods([method])
     if recipe.selected_on_test:
         raise TaskError(f"{method} {recipe.bound}, and no answer")

@@ -11,7 +11,7 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sleepshift.estimators import (
     AdaBN,
@@ -111,10 +111,17 @@ def test_a_network_without_batch_normalisation_is_refused(windows, target, tiny)
         AdaBN(SleepStager(**tiny)).fit(windows, windows.y, X_target_unlabeled=target)
 
 
-def test_adapting_to_what_the_base_was_normalised_by_changes_little(base, windows):
-    same = AdaBN(FrozenEstimator(base)).fit(windows, windows.y, X_target_unlabeled=windows)
-    gained = AdaBN(FrozenEstimator(base)).fit(windows, windows.y, X_target_unlabeled=windows)
-    np.testing.assert_array_equal(same.predict_proba(windows), gained.predict_proba(windows))
+def test_gain_and_offset_of_the_targets_recorder_make_no_difference():
+    rng = np.random.default_rng(0)
+    features, y = rng.normal(size=(60, 2, 5)).astype(np.float32), np.arange(60) % 3
+    other = rng.normal(size=(40, 2, 5)).astype(np.float32)
+    base = SleepStager(model="mlp", max_epochs=1, device="cpu").fit(features, y)
+    plain, louder = (
+        AdaBN(FrozenEstimator(base)).fit(features, y, X_target_unlabeled=x).predict_proba(x)
+        for x in (other, 4 * other + 2)
+    )
+    np.testing.assert_allclose(louder, plain, atol=1e-4)
+    assert np.abs(base.predict_proba(4 * other + 2) - base.predict_proba(other)).max() > 0.05
 
 
 # ---------------------------------------------------------------------- pseudo-labels
@@ -241,8 +248,9 @@ def test_recoloured_source_features_have_the_targets_covariance(windows, target)
     coral = Coral(BandPower(bands=BANDS, sfreq=10.0))
     coral.fit(windows, windows.y, X_target_unlabeled=target)
     features = BandPower(bands=BANDS, sfreq=10.0).fit(windows)
-    scaler = StandardScaler().fit(features.transform(windows))
-    source, other = (scaler.transform(features.transform(part)) for part in (windows, target))
+    source, other = (
+        StandardScaler().fit_transform(features.transform(part)) for part in (windows, target)
+    )
     eye = np.eye(source.shape[1])
     own, wanted = np.cov(source.T) + eye, np.cov(other.T) + eye
     np.testing.assert_allclose(coral.recolour_.T @ own @ coral.recolour_, wanted, atol=1e-8)
@@ -251,6 +259,19 @@ def test_recoloured_source_features_have_the_targets_covariance(windows, target)
         windows.y,
     )
     np.testing.assert_allclose(coral.predict_proba(target), by_hand.predict_proba(other), atol=1e-6)
+
+
+def test_a_shift_of_the_target_is_taken_away():
+    """Three classes on a line, in a target that lies elsewhere and is wider."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    source = np.stack([3.0 * y, -y], axis=1) + 0.5 * rng.normal(size=(300, 2))
+    other = 2 * source[::-1] + [5, -9]
+    columns = FunctionTransformer(lambda X: np.asarray(X)[:, :, 0])
+    plain = LogisticRegression().fit(source, y)
+    coral = Coral(columns).fit(source[:, :, None], y, X_target_unlabeled=other[:, :, None])
+    assert plain.score(other, y[::-1]) < 0.5
+    assert np.mean(coral.predict(other[:, :, None]) == y[::-1]) > 0.95
 
 
 def test_a_target_like_the_source_leaves_the_source_as_it_is(windows):

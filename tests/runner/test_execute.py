@@ -240,3 +240,21 @@ def test_rows_name_the_code_that_fitted_their_model(grid, monkeypatch) -> None:
     versions = grid.store.read_cell(cell)[1]["versions"]["sleepshift"].split(",")
     assert len(versions) == 2
     assert versions[0].endswith("+new")
+
+
+def test_a_control_that_is_never_trained_does_not_begin_trained() -> None:
+    from sleepshift.methods import METHODS, Settings
+    from sleepshift.runner.overrides import override
+
+    settings = Settings(
+        model="chambon2018", channels=("b",), teacher_channels=("a",), max_epochs=1,
+        target_epochs=1, batch_size=8, lr=0.1, finetune_epochs=1, finetune_lr=0.1,
+        pretext_epochs=1, n_pairs=8, patience=1,
+    )  # fmt: skip
+    for name in ("weights", "teacher__weights"):
+        control = METHODS["kd-random-teacher"].make(settings)
+        override(control, {name: "w.safetensors"})
+        assert control.teacher.weights is None
+        taught = METHODS["kd-softmax"].make(settings)
+        override(taught, {name: "w.safetensors"})
+        assert taught.teacher.weights == "w.safetensors"

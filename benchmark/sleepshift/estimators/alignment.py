@@ -160,9 +160,9 @@ class EuclideanAlignment(DelegatingClassifier):
 class Coral(DelegatingClassifier):
     """Logistic regression on source features recoloured with the target's covariance.
 
-    With features standardised by the source's mean and deviation, Cs and Ct the covariances of
-    source and target features, each plus the identity, source features f become
-    Cs^(-1/2) Ct^(1/2) f. A linear classifier of theirs is then asked about target features.
+    With the features of source and target each standardised by their own mean and deviation,
+    Cs and Ct their covariances, each plus the identity, source features f become f Cs^(-1/2)
+    Ct^(1/2). A linear classifier of theirs is then asked about target features.
 
     Parameters
     ----------
@@ -177,7 +177,8 @@ class Coral(DelegatingClassifier):
     Attributes
     ----------
     encoder_, classifier_ : fitted
-    scaler_ : fitted StandardScaler
+    scaler_ : StandardScaler
+        Fitted on the target's features.
     recolour_ : ndarray, shape (n_features, n_features)
     classes_ : ndarray
 
@@ -224,8 +225,9 @@ class Coral(DelegatingClassifier):
         self.encoder_ = fitted_base(self.encoder, X, y, X_target_unlabeled=X_target_unlabeled)
         y = labels_of(X, y)
         source = features_of(self.encoder_, X, self.cache)
-        self.scaler_ = StandardScaler().fit(source)
-        source, target = self.scaler_.transform(source), self._inputs(X_target_unlabeled)
+        target = features_of(self.encoder_, X_target_unlabeled, self.cache)
+        self.scaler_ = StandardScaler().fit(target)
+        source, target = StandardScaler().fit_transform(source), self.scaler_.transform(target)
         eye = np.eye(source.shape[1])
         own, other = (np.cov(part, rowvar=False) + eye for part in (source, target))
         self.recolour_ = _power(own, -0.5) @ _power(other, 0.5)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sleepshift.atomic import write_bytes
 from sleepshift.errors import TaskError, one_line
-from sleepshift.models.catalogue import model_spec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 __all__ = [
@@ -126,13 +126,19 @@ def read_pretrained(path: Path | str) -> Pretrained:
     path = Path(path)
     with _opened(path) as file:
         facts = file.metadata() or {}
+    name = _plain(facts.get("name", path.name))
     try:
         trained_on = json.loads(facts[_FIELD])
-        if not all(isinstance(name, str) for name in trained_on):
-            raise ValueError
-    except (KeyError, ValueError, TypeError):
-        return Pretrained(facts.get("name", path.name), None)
-    return Pretrained(facts.get("name", path.name), tuple(trained_on))
+    except (KeyError, ValueError, RecursionError):
+        return Pretrained(name, None)
+    if not isinstance(trained_on, list) or not all(isinstance(one, str) for one in trained_on):
+        return Pretrained(name, None)
+    return Pretrained(name, tuple(_plain(one) for one in trained_on[:100]))
+
+
+def _plain(text: str) -> str:
+    """What a file says of itself, fit for a table."""
+    return "".join(c for c in text if c.isprintable() and c.isascii())[:80]
 
 
 def load_weights(module: nn.Module, path: Path | str) -> None:
@@ -153,7 +159,7 @@ def load_weights(module: nn.Module, path: Path | str) -> None:
     """
     path = Path(path)
     with _opened(path) as file:
-        held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        held = _tensors(file, path)
     own = module.state_dict()
     fits = {k: v for k, v in held.items() if k in own and v.shape == own[k].shape}
     for key, tensor in own.items():
@@ -172,46 +178,63 @@ def load_weights(module: nn.Module, path: Path | str) -> None:
     module.load_state_dict(fits, strict=False)
 
 
-def fetch_weights(place: str, model: str, folder: Path) -> Path:
-    """Have weights of a Braindecode network from the hub in a file.
+def _tensors(file: Any, path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a file, of kinds that networks have."""
+    from safetensors import SafetensorError
+
+    try:
+        held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise TaskError(f"weights {path} cannot be read ({one_line(error, 100)})") from None
+    for key, tensor in held.items():
+        if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
+            raise TaskError(f"weights {path.name}: {key} holds values that are no finite numbers")
+    return held
+
+
+def fetch_weights(place: str, folder: Path) -> Path:
+    """Have the weights of a repository on the hub in a file.
+
+    Its ``model.safetensors`` is taken, and nothing else: Braindecode's ``from_pretrained`` would
+    build the network that a configuration beside it describes, calling whatever that names.
 
     Parameters
     ----------
     place : str
         ``hub:owner/name``.
-    model : str
-        Key of `sleepshift.models.MODELS`; its class reads them with ``from_pretrained``.
     folder : Path
         Where the file goes; what is there already is taken.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     TaskError
-        If the network is not on the hub, the hub cannot be reached, or what reads it is not
-        installed.
+        If what reaches the hub is not installed, or the file cannot be had.
     """
-    owner_and_name = place.removeprefix(HUB)
-    path = folder / f"{owner_and_name.replace('/', '--')}.safetensors"
+    name = place.removeprefix(HUB)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise TaskError(f"weights {place}: write it as {HUB}owner/name")
+    path = folder / f"{name.replace('/', '@')}.safetensors"
     if path.is_file():
         return path
-    module, attribute = model_spec(model).path.split(":")
-    network: Any = getattr(import_module(module), attribute)
-    if not hasattr(network, "from_pretrained"):
-        raise TaskError(f"weights {place}: {model} has none on the hub; name a safetensors file")
     try:
-        fitted = network.from_pretrained(owner_and_name)
-    except ImportError as error:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
         raise TaskError(
-            f"weights {place}: pip install huggingface_hub, or name a safetensors file "
-            f"({one_line(error, 100)})"
+            f"weights {place}: pip install huggingface_hub, or name a safetensors file"
         ) from None
+    try:
+        content = Path(hf_hub_download(name, "model.safetensors")).read_bytes()
     except Exception as error:  # noqa: BLE001 - the hub's own errors are many, all of them hers
         raise TaskError(
             f"weights {place} cannot be had ({one_line(error, 150)}); check the name and the "
             "connection, or name a safetensors file"
         ) from None
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(fitted, path, trained_on=None, name=place)
+    write_bytes(path, content)
     return path
 
 

@@ -84,8 +84,12 @@ def override(estimator: Any, overrides: Mapping[str, Any]) -> None:
         Changed in place.
     overrides : mapping
     """
-    for path in estimator.get_params():
-        for name in {path, path.rpartition("__")[2]} & set(overrides):
+    made = estimator.get_params()
+    for path in made:
+        part, _, last = path.rpartition("__")
+        if last == "weights" and made.get(f"{part}__max_epochs" if part else "max_epochs") == 0:
+            continue  # a control that is never trained does not begin trained either
+        for name in {path, last} & set(overrides):
             estimator.set_params(**{path: overrides[name]})
 
 
