@@ -10,13 +10,15 @@ BIN = $(VENV)/bin
 # Jobs and tests run two to a machine, one thread each: two threads each are several times slower.
 WORKERS ?= 2
 
+# Floors, and the methods of each family that need minutes.
+CROSS_AGE = majority,features-logreg,features-gbm,features-logreg-target,features-logreg-pooled,source-only,target-only,pooled,finetune-all,finetune-head,pseudo-label,coral,rp-linear,rp-finetune,ts-linear
 # A few of the distillation methods, with their controls.
 DISTILLATION = majority,features-logreg,teacher,student-only,label-smoothing,kd-random-teacher,kd-softmax,kd-attention,kd-feature
 
 .PHONY: run test test-page speed install clean
 
 run: install
-	$(BIN)/sleepshift run cross-age-simulated --workers $(WORKERS) --out runs/cross-age
+	$(BIN)/sleepshift run cross-age-simulated --workers $(WORKERS) --out runs/cross-age --methods $(CROSS_AGE)
 	$(BIN)/sleepshift report runs/cross-age
 	$(BIN)/sleepshift run scalp-to-ear-simulated --folds 0 --workers $(WORKERS) --out runs/distillation --methods $(DISTILLATION)
 	$(BIN)/sleepshift report runs/distillation --partial
