@@ -293,9 +293,13 @@ def test_weights_of_a_file_are_where_networks_begin_and_tables_say_so(
         assert "did not start afresh: source-only, finetune-head from mine.safetensors" in text
         assert ("start saw this dataset" in text) == saw
         rows = pd.read_csv(out / "leaderboard" / "results.csv").set_index("method")
-        told = "trained on shhs" if trained_on == ["shhs"] else "does not say"
-        told = "trained on simulated: saw this dataset" if saw else told
+        told = f"trained on {trained_on[0]}" if trained_on else "does not say"
         assert told in rows.loc["finetune-head", "pretrained"].iloc[0]
+        answer = "yes" if saw else "no" if trained_on else "unknown"
+        assert set(rows.loc["finetune-head", "pretrained_saw"]) == {answer}
+        pooled = pd.read_csv(out / "leaderboard" / "pooled.csv").set_index("method")
+        assert (pooled.loc["source-only", "flag"] == "start saw this dataset") == saw
+        assert ("start unknown" in text) == (trained_on is None)
         assert rows.loc["majority", "pretrained"].isna().all()
         page = (out / "leaderboard" / "index.html").read_text()
         assert ("may have seen the people tested</li>" in page) == saw
@@ -308,7 +312,28 @@ def test_weights_that_are_not_there_are_one_line(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     run = ["run", toy_task, "--methods", "source-only", "--out", tmp_path / "runs"]
     for weights, words in {
-        tmp_path / "nothing": "cannot be read",
+        tmp_path / "nothing": "there is no such file",
+        toy_task: "no safetensors file",
         "hub:a/b": "pip install huggingface_hub, or name a safetensors file",
     }.items():
         assert words in _one_line_error(sleepshift(*run, "--set", f"weights={weights}"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_weights_at_the_same_path_do_not_mix_with_the_first(
+    sleepshift, toy_task, tmp_path
+) -> None:
+    import torch
+
+    from sleepshift.models import build_model
+    from sleepshift.models.pretrained import save_weights
+
+    path, out = tmp_path / "mine.safetensors", tmp_path / "runs"
+    for seed, fold in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        network = build_model("chambon2018", n_chans=1, n_times=3000, sfreq=100.0, n_outputs=5)
+        save_weights(network, path, trained_on=["shhs"])
+        run = ["run", toy_task, "--methods", "source-only", "--folds", fold, "--out", out]
+        assert sleepshift(*run, "--set", f"weights={path}")[0] in (0, 2)
+    assert len(list((out / "weights").iterdir())) == 2
+    assert "mixes rows of different settings" in _one_line_error(sleepshift("report", out))

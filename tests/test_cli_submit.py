@@ -252,14 +252,15 @@ def test_a_person_who_is_tested_twice_needs_a_fold_named(sleepshift, toy_task, t
 def test_a_bound_is_no_answer(sleepshift, toy_views_task, tmp_path):
     arguments = ("--out", tmp_path / "a.zip", "--runs", tmp_path / "runs")
     text = one_line_error(sleepshift("submit", toy_views_task, "teacher", *arguments))
-    assert "teacher is tested on the teacher's view" in text
+    assert "teacher is no competitor" in text
+    assert "the teacher on its own view" in text
     assert not (tmp_path / "a.zip").exists()
 
 
 def test_a_method_chosen_on_the_test_people_is_no_answer(sleepshift, toy_task, tmp_path):
     arguments = ("--out", tmp_path / "a.zip", "--runs", tmp_path / "runs")
     text = one_line_error(sleepshift("submit", toy_task, "attnsleep@published", *arguments))
-    assert "best on the test people: optimistic, and no answer" in text
+    assert "its training pass is chosen on the test people" in text
     assert not (tmp_path / "runs").exists()
 
 
@@ -269,8 +270,8 @@ def test_a_method_that_cannot_answer_ends_in_one_line(sleepshift, toy_task, tmp_
     assert "unknown method 'nothing'" in one_line_error(
         sleepshift("submit", toy_task, "nothing", *arguments)
     )
-    assert "teacher has no answers for toy: the task has no teacher's view" in one_line_error(
-        sleepshift("submit", toy_task, "teacher", *arguments)
+    assert "student-only has no answers for toy: the task has no teacher's view" in one_line_error(
+        sleepshift("submit", toy_task, "student-only", *arguments)
     )
     assert "is a folder; name a file" in one_line_error(
         sleepshift("submit", toy_task, "majority", "--out", tmp_path)

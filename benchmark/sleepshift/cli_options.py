@@ -90,14 +90,15 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 
 def local_weights(settings: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Settings whose weights are files that every process finds.
+    """Settings whose weights are the run's own copies, named by what is in them.
 
     Parameters
     ----------
     settings : dict
         As `parse_settings` gives them; ``weights=hub:owner/name`` is fetched, once.
     out : Path
-        Folder of the run, below which fetched files go.
+        Folder of the run; the copies go below it, where every process finds them and nobody
+        changes them.
 
     Returns
     -------
@@ -106,15 +107,17 @@ def local_weights(settings: dict[str, Any], out: Path) -> dict[str, Any]:
     Raises
     ------
     TaskError
-        If they cannot be had.
+        If they cannot be had, or are no safetensors file.
     """
-    from sleepshift.models.pretrained import HUB, fetch_weights
+    from sleepshift.models.pretrained import HUB, fetch_weights, keep_weights
+
+    folder = out / "weights"
 
     def local(name: str, value: Any) -> Any:
         if name.rpartition("__")[2] != "weights" or not isinstance(value, str):
             return value
-        fetched = fetch_weights(value, out / "weights") if value.startswith(HUB) else Path(value)
-        return str(fetched.resolve())
+        path = fetch_weights(value, folder) if value.startswith(HUB) else Path(value)
+        return str(keep_weights(path, folder).resolve())
 
     return {name: local(name, value) for name, value in settings.items()}
 

@@ -64,7 +64,7 @@ def run(
     asked = [load_task(name) for name in tasks]
     if len({task.name for task in asked}) < len(asked):
         raise SleepShiftError("two of the tasks have the same name; rename one file")
-    overrides = local_weights(parse_settings(settings or []), out)
+    overrides = parse_settings(settings or [])
     from sleepshift.methods import get_methods
 
     recipes = get_methods(split_names(methods))
@@ -77,6 +77,7 @@ def run(
     tracker = runner.Tracker(wandb, out)
     if scheduler is None:  # the machines of a scheduler may have other devices
         check_device(device)
+    overrides = local_weights(overrides, out)
     runner.check_overrides(asked, recipes, overrides)
     with storage(out):
         stores = [prepare_windows(task, data, out, skip_bad) for task in asked]

@@ -76,7 +76,7 @@ def search(
     from sleepshift.protocol import load_task
 
     asked = load_task(task)
-    overrides = local_weights(parse_settings(settings or []), out)
+    overrides = parse_settings(settings or [])
     values = parse_grid([*(grid or []), *(words or [])])
     if "," in method:
         raise SleepShiftError(f"a search is of one method; choose one of {method}")
@@ -88,6 +88,11 @@ def search(
         from sleepshift.estimators.devices import check_device
     if scheduler is None:
         check_device(device)
+    overrides = local_weights(overrides, out)
+    values = {
+        name: [local_weights({name: value}, out)[name] for value in tried]
+        for name, tried in values.items()
+    }
     combinations = searching.combine(asked, recipe, values, overrides)
     with storage(out):
         request = searching.SearchRequest(

@@ -54,17 +54,19 @@ def submit(
     from sleepshift.protocol import load_task
 
     asked = load_task(task)
-    overrides = local_weights(parse_settings(settings or []), runs)
+    overrides = parse_settings(settings or [])
     (recipe,) = recipes = get_methods([method])
-    if recipe.selected_on_test:
-        raise TaskError(f"{method} {recipe.bound}, and no answer")
     if out.is_dir():
         raise SleepShiftError(f"{out} is a folder; name a file, such as {out / 'answer.zip'}")
     with console.status("loading libraries"):
         from sleepshift import runner
         from sleepshift.estimators.devices import check_device
+        from sleepshift.leaderboard.marks import fair, marks, words
         from sleepshift.leaderboard.submissions import answer_bytes, answer_frame, check_answer
+    if not fair(bounds := marks(vars(recipe))):
+        raise TaskError(f"{method} is no competitor, and hands in nothing ({words(bounds)})")
     check_device(device)
+    overrides = local_weights(overrides, runs)
     runner.check_overrides([asked], recipes, overrides)
     store = prepare_windows(asked, data, runs, skip_bad)
     opened = runner.TaskData.open(asked, store, data_seed=data_seed, allow_missing=skip_bad)
@@ -82,8 +84,6 @@ def submit(
     for cell in plan.grid:
         if cell.skipped is not None:
             raise TaskError(f"{method} has no answers for {asked.name}: {cell.skipped}")
-    if recipe.bound:
-        raise TaskError(f"{method} {recipe.bound}, and no answer")
     cells, name = runner.ArtifactStore(runs), f"{asked.name}-{method}-{seed}"
     with storage(runs):  # so that nobody takes them for left over
         used = {"cells": list(plan.cells), "artifacts": list(plan.fits), "windows": store.name}

@@ -120,13 +120,9 @@ def _short(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
-#: Marks of a row by the first word of its flag.
-_MARKS = {"below": "*", "bound:": "^", "optimistic:": "!", "start": "~"}
-
-
 def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
     """Print tables of each task: methods by rows, two groups of people beside each other."""
-    from sleepshift.leaderboard.table import SAW
+    from sleepshift.leaderboard.marks import MARKS, kinds
 
     for name, of_task in leaderboard.groupby("task", sort=False):
         facts = tasks[str(name)]
@@ -137,15 +133,10 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
         console.print(escape(heading))
         for first in range(0, len(groups), 2):
             console.print(_groups_table(of_task, groups[first : first + 2], primary))
-        flags = set(of_task["flag"].str.partition(" ")[0])
-        if "below" in flags:
-            console.print("* below a feature floor that learned from no more labels")
-        if "bound:" in flags:
-            console.print("^ an upper bound: the teacher on its own view")
-        if "optimistic:" in flags:
-            console.print("! optimistic: its training pass is chosen on the test people")
-        if of_task["flag"].str.contains(SAW, regex=False).any():
-            console.print("~ its network began with weights that were trained on this dataset")
+        there = {kind for flag in of_task["flag"] for kind in kinds(flag)}
+        for kind, mark in MARKS.items():
+            if kind in there:
+                console.print(f"{mark.sign} {mark.says}")
 
 
 def print_results(results: Results) -> None:
@@ -159,6 +150,8 @@ def print_results(results: Results) -> None:
 
 
 def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Table:
+    from sleepshift.leaderboard.marks import MARKS, kinds
+
     shown = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("method", no_wrap=True)
     for group in groups:
@@ -174,8 +167,8 @@ def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Tab
                 continue
             row = by_method.loc[(method, group)]
             low, high = row[f"{primary}_low"], row[f"{primary}_high"]
-            mark = "".join(_MARKS.get(why.partition(" ")[0], "") for why in row["flag"].split("; "))
-            cells.append(f"{_short(row[primary], 3)}{mark:1} [{_short(low)}, {_short(high)}]")
+            signs = "".join(MARKS[kind].sign for kind in kinds(row["flag"]))
+            cells.append(f"{_short(row[primary], 3)}{signs:1} [{_short(low)}, {_short(high)}]")
             cells.append(_short(row["kappa"]))
         shown.add_row(escape(str(method)), *cells)
     return shown

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.linalg import fractional_matrix_power
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -25,6 +26,7 @@ from sleepshift.estimators import (
 from sleepshift.estimators.alignment import align_recordings
 from sleepshift.estimators.routing import route
 from sleepshift.models.parts import tensors
+from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.windows.windows import Windows
 
 BATCH_NORM = {"n_conv_chs": 2, "apply_batch_norm": True}
@@ -69,14 +71,12 @@ def test_the_base_stays_as_it_was_and_signals_are_needed(base, windows, target, 
     assert set(route(method, X_target_labeled=1, X_target_unlabeled=2)) == {"X_target_unlabeled"}
 
 
-@pytest.mark.parametrize("name", ["adabn", "pseudo", "coral", "aligned"])
+@pytest.mark.parametrize("name", ["adabn", "pseudo", "coral"])
 def test_an_unfitted_base_is_a_prerequisite_where_others_can_share_it(base, name):
-    method = adapters(clone(base))[name]
-    prerequisites = {} if name == "aligned" else method.prerequisites()
-    assert prerequisites == {}  # it came frozen
-    if name != "aligned":
-        (key,) = type(method)(clone(base)).prerequisites()
-        assert key in ("base", "encoder")
+    method = adapters(base)[name]
+    assert method.prerequisites() == {}  # it came frozen
+    (key,) = type(method)(clone(base)).prerequisites()
+    assert key in ("base", "encoder")
 
 
 # ---------------------------------------------------------------------- AdaBN
@@ -223,6 +223,15 @@ def test_the_gain_of_a_recorder_makes_no_difference(windows, tiny):
     np.testing.assert_allclose(
         stager.predict_proba(louder), stager.predict_proba(windows), atol=1e-5
     )
+
+
+def test_a_network_on_aligned_signals_is_stored_once_for_all_targets(windows, tiny, tmp_path):
+    fitted = EuclideanAlignment(SleepStager(**tiny)).fit(windows, windows.y)
+    store = ArtifactStore(tmp_path)
+    store.save_artifact("0" * 20, fitted, {})
+    restored = store.load_artifact("0" * 20, EuclideanAlignment(SleepStager(**tiny)))
+    assert np.array_equal(restored.predict_proba(windows), fitted.predict_proba(windows))
+    assert not hasattr(EuclideanAlignment(DummyClassifier()), "fitted_state")
 
 
 def test_a_dead_channel_does_not_blow_up(windows):

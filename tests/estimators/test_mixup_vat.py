@@ -288,6 +288,9 @@ def test_it_learns(make_nights):
     """Rhythms of three frequencies, of people whose signals are louder in the target."""
     windows, target = make_nights(4, 30), make_nights(2, 30, seed=1, prefix="q")
     params = {"filters": (8, 8, 8), "n_hidden": 16}
-    fitted = fit(windows, target, None, source_epochs=15, lr=1e-2, model_params=params)
+    epochs = {"source_epochs": 15, "joint_epochs": 10}
+    others = make_nights(2, 30, seed=2, prefix="u").without_labels()
     test = make_nights(2, 30, seed=5, prefix="t")
-    assert fitted.score(test, test.y) > 0.8
+    for unlabeled in (None, others):
+        fitted = fit(windows, target, unlabeled, lr=1e-2, model_params=params, **epochs)
+        assert fitted.score(test, test.y) > 0.8

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sleepshift.leaderboard.frame import (
     COLUMNS,
+    SOMETIMES,
     UNSCORED,
     person_figures,
     read_confusion,
@@ -25,7 +26,7 @@ def test_a_row_has_what_the_cell_and_the_person_are(run, drawn_night) -> None:
     run.add_cell("t", "pooled", nights, fold="2-draw-1", group="2 labelled", n_labeled=2, seed=3)
     frame = results_frame(run.root)
     stages = ["f1_W", "f1_N1", "f1_N2", "f1_N3", "f1_R"]
-    assert list(frame) == [*COLUMNS, "chosen_pass", "pretrained", *stages]
+    assert list(frame) == [*COLUMNS, *SOMETIMES, *stages]
     a, b = frame.to_dict("records")
     assert (a["task"], a["fold"], a["group"], a["n_labeled"]) == ("t", "2-draw-1", "2 labelled", 2)
     assert (a["method"], a["seed"], a["status"]) == ("pooled", 3, "ok")

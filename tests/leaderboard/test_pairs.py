@@ -231,14 +231,24 @@ def test_nothing_to_compare_is_an_empty_table(figures, rows_of, tasks) -> None:
     assert pairs(rows_of(figures).assign(status="missing"), tasks).empty
 
 
-def test_pairs_say_who_is_chosen_on_the_test_people(rows_of, tasks, facts) -> None:
-    rows = rows_of({"attnsleep@published": [0.9, 0.8], "attnsleep": [0.7, 0.7], "pooled": [0, 0.1]})
-    found = pairs(rows, tasks, facts).set_index(["method", "other"])["chosen_on_test"]
-    assert found.to_dict() == {
-        ("attnsleep@published", "attnsleep"): "attnsleep@published",
-        ("attnsleep@published", "pooled"): "attnsleep@published",
-        ("attnsleep", "pooled"): "",
+def test_what_scores_more_than_it_would_is_not_tested_and_weighs_on_no_other(
+    rows_of, tasks, facts
+) -> None:
+    figures = {
+        "attnsleep@published": [0.9, 0.8, 0.9, 0.8],
+        "attnsleep": [0.7, 0.7, 0.6, 0.7],
+        "pooled": [0, 0.1, 0.1, 0],
+        "source-only": [0.5, 0.5, 0.4, 0.5],
     }
-    fair = rows[rows["method"] != "attnsleep@published"]
-    assert list(pairs(fair, tasks, facts)) == list(COLUMNS)
-    assert list(pairs(rows, tasks)) == list(COLUMNS)
+    rows, pair = rows_of(figures), ["method", "other"]
+    found = pairs(rows, tasks, facts).set_index(pair)
+    chosen = found.index.get_level_values("method") == "attnsleep@published"
+    assert chosen.sum() == 3
+    assert found.loc[chosen, ["p", "p_holm"]].isna().all(axis=None)
+    assert found.loc[chosen, "difference"].gt(0).all()
+    fair = pairs(rows[rows["method"] != "attnsleep@published"], tasks, facts).set_index(pair)
+    pd.testing.assert_frame_equal(found[~chosen], fair)
+    saw = rows.assign(pretrained_saw=np.where(rows["method"] == "pooled", "yes", "no"))
+    without = pairs(saw, tasks, facts).set_index(pair)["p"]
+    assert without.index[without.notna()].tolist() == [("attnsleep", "source-only")]
+    assert pairs(rows, tasks)["p"].notna().all()

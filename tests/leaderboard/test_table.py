@@ -11,7 +11,7 @@ import pytest
 from sleepshift.errors import GridError
 from sleepshift.leaderboard.frame import person_figures
 from sleepshift.leaderboard.metrics import METRICS
-from sleepshift.leaderboard.table import bound, check_grid, leaderboard
+from sleepshift.leaderboard.table import check_grid, leaderboard
 
 #: A task of one fold.
 OLD = {"t": {"folds": {"old": "old"}}}
@@ -83,8 +83,35 @@ def test_a_method_chosen_on_the_test_people_has_no_rank_and_is_no_floor(
     assert table["rank"].isna().tolist() == [True, False, False]
     assert table["rank"].dropna().tolist() == [1, 2]
     assert table["flag"].tolist() == [OPTIMISTIC, "", ""]
-    assert bound(facts["attnsleep@published"]) == OPTIMISTIC
-    assert bound(facts["attnsleep"]) == bound({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("saw", "flag", "ranked"),
+    [
+        ("yes", "start saw this dataset", False),
+        ("unknown", "start unknown", True),
+        ("no", "", True),
+    ],
+)
+def test_a_start_that_saw_the_dataset_has_no_rank(
+    rows_by_skill, table_of, saw: str, flag: str, ranked: bool
+) -> None:
+    frame = rows_by_skill({"pooled": 0.9, "source-only": 0.8})
+    began = frame["method"] == "pooled"
+    frame["pretrained_saw"] = pd.Series(saw, frame.index).where(began)
+    table = table_of(frame).set_index("method")
+    assert table["flag"].to_dict() == {"pooled": flag, "source-only": ""}
+    assert table["rank"].notna().to_dict() == {"pooled": ranked, "source-only": True}
+    # One seed of several is enough to spoil a method.
+    mixed = pd.concat([frame, frame.assign(seed=1, pretrained_saw=None)], ignore_index=True)
+    assert table_of(mixed).set_index("method").loc["pooled", "flag"] == flag
+
+
+def test_a_floor_that_saw_the_dataset_is_no_floor(rows_by_skill, table_of) -> None:
+    frame = rows_by_skill({"features-gbm": 0.9, "features-logreg": 0.3, "source-only": 0.5})
+    assert table_of(frame).set_index("method").loc["source-only", "flag"] == "below feature floor"
+    frame["pretrained_saw"] = pd.Series("yes", frame.index).where(frame["method"] == "features-gbm")
+    assert table_of(frame).set_index("method").loc["source-only", "flag"] == ""
 
 
 def test_methods_recorded_before_there_were_bounds_are_none(facts, rows_by_skill, table_of) -> None:

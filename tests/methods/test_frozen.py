@@ -138,7 +138,7 @@ def test_what_a_method_builds_on_stays_bit_for_bit(method: Any, fold: Fold) -> N
 
 @pytest.mark.parametrize(
     ("name", "moves"),
-    [("finetune-head", "final_layer"), ("adabn", "running_|num_batches"), ("finetune-all", "")],
+    [("finetune-head", "final_layer"), ("adabn", "running_|num_batches")],
 )
 def test_only_the_part_that_adapts_moves(name: str, moves: str, fold: Fold) -> None:
     estimator = fitted(METHODS[name].make(ONE_VIEW), fold)
@@ -149,3 +149,10 @@ def test_only_the_part_that_adapts_moves(name: str, moves: str, fold: Fold) -> N
     )
     assert moved
     assert all(any(part in tensor for part in moves.split("|")) for tensor in moved)
+
+
+def test_no_layer_stays_where_all_are_trained(fold: Fold) -> None:
+    estimator = fitted(METHODS["finetune-all"].make(ONE_VIEW), fold)
+    base = getattr(estimator.base_, "estimator", estimator.base_)
+    moved = changed(snapshot(base), snapshot(estimator))
+    assert moved == {f"module_.{name}" for name in tensors(estimator.module_)}

@@ -14,9 +14,11 @@ from sleepshift.models import build_model
 from sleepshift.models.pretrained import (
     Pretrained,
     fetch_weights,
+    keep_weights,
     load_weights,
     read_pretrained,
     save_weights,
+    weights_hash,
 )
 
 
@@ -189,3 +191,31 @@ def test_without_what_reaches_the_hub_it_says_what_to_install(monkeypatch, tmp_p
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(TaskError, match="pip install huggingface_hub, or name a safetensors file"):
         fetch_weights("hub:owner/net", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "saw"),
+    [
+        (["sleep-edf"], True),
+        (["shhs", "Sleep EDF Expanded"], True),
+        (["SLEEP_EDF_20"], True),
+        (["mass", "shhs"], False),
+        ([], False),
+        ([" - "], False),
+        (None, None),
+    ],
+)
+def test_a_dataset_is_known_under_the_names_that_people_write(trained_on, saw):
+    known = None if trained_on is None else tuple(trained_on)
+    assert Pretrained("mine", known).saw(["beetl", "sleep-edf"]) is saw
+
+
+def test_a_kept_copy_is_named_by_what_is_in_it(path, tmp_path):
+    folder = tmp_path / "kept"
+    kept = keep_weights(path, folder)
+    assert kept.read_bytes() == path.read_bytes()
+    assert kept.name == f"mine@{weights_hash(path)[:8]}.safetensors"
+    assert keep_weights(kept, folder) == kept  # a copy of a copy is itself
+    save_weights(network(seed=3), path, trained_on=["shhs"])
+    assert keep_weights(path, folder) != kept
+    assert len(list(folder.iterdir())) == 2

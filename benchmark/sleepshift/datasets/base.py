@@ -20,7 +20,18 @@ __all__ = ["Dataset", "DatasetInfo", "LabelledWindows", "Recording"]
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """What a reader wants to know before using a dataset."""
+    """What a reader wants to know before using a dataset.
+
+    Parameters
+    ----------
+    name, title, licence : str
+    login : bool
+        Whether it takes an account, or a signature.
+    download, url, citation : str
+    people_of : tuple of str or None
+        Other datasets that have the same people under other names; None where that is up to
+        the folder that is read.
+    """
 
     name: str
     title: str
@@ -29,6 +40,7 @@ class DatasetInfo:
     download: str
     url: str
     citation: str
+    people_of: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,7 @@ class Beetl(Dataset):
         url="https://figshare.com/articles/dataset/_/14839659",
         citation="Wei et al. (2022), 2021 BEETL competition, arXiv:2202.12950; "
         "Kemp et al. (2000), IEEE Trans. Biomed. Eng. 47(9), doi:10.1109/10.867928",
+        people_of=("sleep-edf",),
     )
     needs_folder = False
     scheme = "rk6"

@@ -92,6 +92,7 @@ class BidsFolder(FolderDataset):
         download="none",
         url="",
         citation="",
+        people_of=None,
     )
     needs_folder = True
     layout: ClassVar[str] = "sub-<label>/[ses-<label>/]eeg/..._eeg.edf or .set and ..._events.tsv"

@@ -74,6 +74,7 @@ class NpzFolder(Dataset):
         download="none",
         url="",
         citation="",
+        people_of=None,
     )
 
     def __init__(

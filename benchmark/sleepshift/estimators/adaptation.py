@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode
+from sleepshift.estimators.network import NetworkClassifier
 from sleepshift.estimators.readout import items
 from sleepshift.estimators.routing import fitted_base, unfitted
-from sleepshift.estimators.stager import NetworkClassifier
 from sleepshift.estimators.training import budget, seeded, settle, train
 from sleepshift.models.parts import tensors
 from sleepshift.windows.windows import Windows
@@ -64,7 +64,6 @@ class AdaBN(_FromBase):
     batch_size : int
         Windows a batch of the target signals.
     device : str
-        Of the predictions.
 
     Attributes
     ----------
@@ -114,7 +113,8 @@ class AdaBN(_FromBase):
             raise ValueError("AdaBN: this network has no batch normalisation")
         before = {name: tensor.clone() for name, tensor in tensors(module).items()}
         length = self.sequence_length
-        settle(module, items(target, length), max(1, self.batch_size // (length or 1)))
+        n_items = max(1, self.batch_size // (length or 1))
+        settle(module, items(target, length), n_items, self.device)
         moved = {id(buffer) for norm in norms for buffer in norm.buffers()}
         for name, tensor in tensors(module).items():
             if id(tensor) not in moved and not torch.equal(tensor, before[name]):

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from sleepshift.estimators.distiller import widths_of
-from sleepshift.estimators.inputs import as_fitted, as_labelled, encode
+from sleepshift.estimators.inputs import as_labelled, as_view, encode
 from sleepshift.estimators.mixing import BothDomains
-from sleepshift.estimators.stager import SleepStager, StoredClassifier
+from sleepshift.estimators.network import StagerNetwork
+from sleepshift.estimators.stager import SleepStager
 from sleepshift.estimators.training import budget, cross_entropy, seeded, train
 from sleepshift.models.taps import Tapped
 from sleepshift.windows.windows import Windows
@@ -55,7 +56,7 @@ def reverse_gradient(x: torch.Tensor, weight: float) -> torch.Tensor:
     return _Reversal.apply(x, weight)
 
 
-class DomainAdversarial(StoredClassifier):
+class DomainAdversarial(StagerNetwork):
     """Train a network to stage source windows by features that do not tell the domain.
 
     What enters the last layer also enters a small classifier of domains, through a layer
@@ -112,37 +113,14 @@ class DomainAdversarial(StoredClassifier):
     (['rising', 'risen'], (20,))
     """
 
+    _given = "stager"
+
     __metadata_request__fit = {"X_target_unlabeled": True}
 
     def __init__(self, stager: Any, adversarial_weight: float = 1.0, n_hidden: int = 100) -> None:
         self.stager = stager
         self.adversarial_weight = adversarial_weight
         self.n_hidden = n_hidden
-
-    @property
-    def model(self) -> str:  # type: ignore[override]
-        """The stager's network."""
-        return self.stager.model
-
-    @property
-    def model_params(self) -> dict[str, Any] | None:  # type: ignore[override]
-        """Further arguments of the stager's network."""
-        return self.stager.model_params
-
-    @property
-    def weights(self) -> Any:  # type: ignore[override]
-        """Weights that the stager starts from."""
-        return self.stager.weights
-
-    @property
-    def channels(self) -> Any:
-        """The stager's channels."""
-        return self.stager.channels
-
-    @property
-    def device(self) -> str:  # type: ignore[override]
-        """The stager's device."""
-        return self.stager.device
 
     def fit(self, X: Any, y: Any = None, *, X_target_unlabeled: Any = None) -> DomainAdversarial:
         """Train on labelled source windows and on target signals.
@@ -165,7 +143,7 @@ class DomainAdversarial(StoredClassifier):
         stager = self.stager
         windows, y, classes = as_labelled(X, y, sfreq=stager.sfreq)
         windows = encode(windows.pick(stager.channels), y, classes)
-        target = same_view(X_target_unlabeled, windows, stager.channels).without_labels()
+        target = as_view(X_target_unlabeled, windows, stager.channels).without_labels()
         with seeded(stager.random_state):
             module = self._build(windows.shape[1:], windows.sfreq, len(classes))
             rows, held = stager._split(windows)
@@ -259,24 +237,3 @@ class _Adversary(nn.Module):
         return loss + nn.functional.binary_cross_entropy_with_logits(
             scores.flatten(), (codes < 0).to(scores.dtype)
         )
-
-
-class _View:
-    """What `as_fitted` asks of an estimator, of windows that one is about to be fitted on."""
-
-    def __init__(self, windows: Windows, channels: Any) -> None:
-        self.ch_names_ = windows.ch_names
-        self.sfreq_ = windows.sfreq
-        self.n_times_ = windows.shape[2]
-        self.channels = channels
-
-
-def same_view(X: Any, windows: Windows, channels: Any) -> Windows:
-    """Read X as the view that `windows` are of, whose `channels` were chosen; see `as_fitted`.
-
-    Raises
-    ------
-    ValueError
-        If X has another rate, length or number of channels.
-    """
-    return as_fitted(X, _View(windows, channels))

@@ -10,6 +10,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from sleepshift.estimators.domains import DelegatingClassifier
 from sleepshift.estimators.inputs import as_windows, labels_of
@@ -132,6 +135,10 @@ class EuclideanAlignment(DelegatingClassifier):
             Source windows and labels.
         **roles
             Target windows and labels by the names that the classifier's ``fit`` has.
+
+        Returns
+        -------
+        EuclideanAlignment
         """
         aligned = dict(roles)
         for name, view in roles.items():
@@ -143,6 +150,17 @@ class EuclideanAlignment(DelegatingClassifier):
             clone(self.estimator), self._inputs(X), labels_of(X, y), **aligned
         )
         return self
+
+    @available_if(lambda self: hasattr(self.estimator, "fitted_state"))
+    def fitted_state(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Network and plain facts from which `restore` makes the same fitted estimator."""
+        check_is_fitted(self)
+        return self.classifier_.fitted_state()
+
+    def restore(self, facts: dict[str, Any]) -> nn.Module:
+        """Set the fitted attributes and return a network whose weights are still to be loaded."""
+        self.classifier_ = clone(self.estimator)
+        return self.classifier_.restore(facts)
 
     def _view(self, X: Any) -> Windows:
         windows = as_windows(X, sfreq=getattr(self.estimator, "sfreq", None))

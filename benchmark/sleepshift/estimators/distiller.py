@@ -13,57 +13,22 @@ from torch.utils.data import Dataset
 
 from sleepshift.estimators.criterion import Criterion
 from sleepshift.estimators.inputs import as_labelled, as_windows, encode
+from sleepshift.estimators.network import StagerNetwork
 from sleepshift.estimators.objectives import Objective, SoftLabels
 from sleepshift.estimators.outputs import Joined, WithOutputs, teacher_outputs
 from sleepshift.estimators.readout import items
 from sleepshift.estimators.routing import fitted_base, unfitted
-from sleepshift.estimators.stager import SleepStager, StoredClassifier
+from sleepshift.estimators.stager import SleepStager
 from sleepshift.estimators.training import budget, seeded, train
 from sleepshift.models import model_spec
 from sleepshift.models.parts import forget_passes
 from sleepshift.models.taps import Groups, Tapped
 from sleepshift.windows.windows import Windows
 
-__all__ = ["Distiller", "StudentNetwork"]
+__all__ = ["Distiller"]
 
 
-class StudentNetwork(StoredClassifier):
-    """What estimators have in common whose network is that of their ``student``."""
-
-    student: SleepStager
-
-    @property
-    def model(self) -> str:  # type: ignore[override]
-        """The student's network."""
-        return self.student.model
-
-    @property
-    def model_params(self) -> dict[str, Any] | None:  # type: ignore[override]
-        """Further arguments of the student's network."""
-        return self.student.model_params
-
-    @property
-    def weights(self) -> Any:  # type: ignore[override]
-        """Weights that the student starts from."""
-        return self.student.weights
-
-    @property
-    def channels(self) -> Any:
-        """The student's channels."""
-        return self.student.channels
-
-    @property
-    def device(self) -> str:  # type: ignore[override]
-        """The student's device."""
-        return self.student.device
-
-    @property
-    def sequence_length(self) -> int | None:  # type: ignore[override]
-        """Windows a sequence, where the student stages sequences."""
-        return self.student.sequence_length
-
-
-class Distiller(StudentNetwork):
+class Distiller(StagerNetwork):
     """Train a student on its own view with what a teacher makes of another one.
 
     The teacher is frozen and in evaluation mode; what it computes is computed once for a
@@ -111,6 +76,8 @@ class Distiller(StudentNetwork):
     >>> distiller.set_params(loss=SoftLabels(), loss__temperature=2.0).fit(X, y).ch_names_
     ('1',)
     """
+
+    _given = "student"
 
     # MOABB's evaluations hand over unlabelled windows by this name.
     __metadata_request__fit = {"X_target_unlabeled": True}

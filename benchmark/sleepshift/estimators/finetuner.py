@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sleepshift.estimators.inputs import as_fitted, as_labelled, encode, labels_of, split_people
+from sleepshift.estimators.network import NetworkClassifier
 from sleepshift.estimators.readout import head_logits, items, read_out
 from sleepshift.estimators.routing import fitted_base, unfitted
-from sleepshift.estimators.stager import NetworkClassifier
 from sleepshift.estimators.training import budget, class_weights, cross_entropy, seeded, train
 from sleepshift.models.parts import HeadOnFeatures, tensors
 from sleepshift.windows.windows import Windows

@@ -13,6 +13,7 @@ from sleepshift.windows.windows import Windows
 __all__ = [
     "as_fitted",
     "as_labelled",
+    "as_view",
     "as_windows",
     "encode",
     "split_people",
@@ -83,21 +84,46 @@ def as_fitted(X: Any, estimator: Any) -> Windows:
     ValueError
         If X has another rate, length or number of channels.
     """
-    windows = as_windows(X, sfreq=estimator.sfreq_)
-    if windows.sfreq != estimator.sfreq_:
-        raise ValueError(f"X is at {windows.sfreq} Hz; fitted at {estimator.sfreq_} Hz")
-    if windows.shape[2] != estimator.n_times_:
-        raise ValueError(
-            f"windows of X hold {windows.shape[2]} values; fitted on {estimator.n_times_}"
-        )
-    numbers = tuple(str(k) for k in range(windows.shape[1]))
     chosen = getattr(estimator, "channels", None) is not None
-    if windows.ch_names != numbers or (chosen and set(estimator.ch_names_) <= set(numbers)):
-        return windows.pick(estimator.ch_names_)
-    if len(numbers) != len(estimator.ch_names_):
+    return _in_view(X, estimator.ch_names_, estimator.sfreq_, estimator.n_times_, chosen)
+
+
+def as_view(X: Any, view: Windows, channels: Any) -> Windows:
+    """Read X as the view that windows are of, which an estimator is about to be fitted on.
+
+    Parameters
+    ----------
+    X : as in `as_windows`
+    view : Windows
+    channels : sequence or None
+        What the estimator chose of them; see `as_fitted`.
+
+    Returns
+    -------
+    Windows
+
+    Raises
+    ------
+    ValueError
+        If X has another rate, length or number of channels.
+    """
+    return _in_view(X, view.ch_names, view.sfreq, view.shape[2], channels is not None)
+
+
+def _in_view(
+    X: Any, ch_names: tuple[str, ...], sfreq: float | None, n_times: int, chosen: bool
+) -> Windows:
+    windows = as_windows(X, sfreq=sfreq)
+    if windows.sfreq != sfreq:
+        raise ValueError(f"X is at {windows.sfreq} Hz; fitted at {sfreq} Hz")
+    if windows.shape[2] != n_times:
+        raise ValueError(f"windows of X hold {windows.shape[2]} values; fitted on {n_times}")
+    numbers = tuple(str(k) for k in range(windows.shape[1]))
+    if windows.ch_names != numbers or (chosen and set(ch_names) <= set(numbers)):
+        return windows.pick(ch_names)
+    if len(numbers) != len(ch_names):
         raise ValueError(
-            f"X has {len(numbers)} channels; fitted on {len(estimator.ch_names_)}: "
-            f"{', '.join(estimator.ch_names_)}"
+            f"X has {len(numbers)} channels; fitted on {len(ch_names)}: {', '.join(ch_names)}"
         )
     return windows
 

@@ -13,10 +13,9 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import Dataset
 
-from sleepshift.estimators.adversarial import same_view
-from sleepshift.estimators.inputs import as_labelled, encode
+from sleepshift.estimators.inputs import as_labelled, as_view, encode
 from sleepshift.estimators.mixing import JointDomains, SameStageMixup
-from sleepshift.estimators.stager import StoredClassifier
+from sleepshift.estimators.network import StoredClassifier
 from sleepshift.estimators.training import seeded, train
 from sleepshift.estimators.vat import Perturbed, focal_binary_cross_entropy
 from sleepshift.windows.windows import Windows
@@ -200,9 +199,9 @@ class MixupVAT(StoredClassifier):
         labeled = unlabeled = None
         if X_target_labeled is not None:
             own = as_labelled(X_target_labeled, y_target_labeled, sfreq=source.sfreq)
-            labeled = encode(same_view(own[0], source, self.channels), own[1], classes)
+            labeled = encode(as_view(own[0], source, self.channels), own[1], classes)
         if X_target_unlabeled is not None:
-            unlabeled = same_view(X_target_unlabeled, source, self.channels).without_labels()
+            unlabeled = as_view(X_target_unlabeled, source, self.channels).without_labels()
         history = []
         with seeded(self.random_state):
             module = self._build(source.shape[1:], source.sfreq, len(classes))

@@ -11,12 +11,12 @@ from torch import nn
 
 from sleepshift.estimators.criterion import Criterion
 from sleepshift.estimators.distiller import (
-    StudentNetwork,
     check_objective,
     check_student,
     widths_of,
 )
 from sleepshift.estimators.inputs import as_labelled, encode
+from sleepshift.estimators.network import StagerNetwork
 from sleepshift.estimators.objectives import Objective, SoftLabels
 from sleepshift.estimators.readout import items
 from sleepshift.estimators.training import budget, seeded, train
@@ -27,7 +27,7 @@ __all__ = ["OnlineDistiller"]
 _TEACHER = "teacher."
 
 
-class OnlineDistiller(StudentNetwork):
+class OnlineDistiller(StagerNetwork):
     """Train a teacher and a student in the same passes, each on its own view.
 
     The teacher learns from labels; the student from the objective, with what the teacher
@@ -61,6 +61,8 @@ class OnlineDistiller(StudentNetwork):
     >>> OnlineDistiller(teacher, student, mutual=True).fit(X, y).predict(X).shape
     (20,)
     """
+
+    _given = "student"
 
     def __init__(
         self, teacher: Any, student: Any, loss: Objective | None = None, mutual: bool = False

@@ -213,14 +213,25 @@ def cross_entropy(weight: torch.Tensor | None = None) -> nn.Module:
     return _CrossEntropy(weight=weight, ignore_index=-1)
 
 
-def settle(module: nn.Module, data: Dataset, batch_size: int) -> None:
+def settle(module: nn.Module, data: Dataset, batch_size: int, device: str = "auto") -> None:
     """Give the batch normalisations of a network the statistics of the data; nothing else moves.
 
     An untrained network without them has outputs that hardly depend on its input.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Changed in place; it ends on the CPU, in evaluation mode.
+    data : Dataset
+        Of items whose first part enters the network.
+    batch_size : int
+    device : str
+        Where it computes.
     """
+    device = resolve_device(device)
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    module.eval()
+    module.to(device).eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
@@ -230,10 +241,11 @@ def settle(module: nn.Module, data: Dataset, batch_size: int) -> None:
         # Each batch goes through all of the data, and none is left with a single window.
         n_batches = max(1, n_items // batch_size)
         for k in range(min(n_batches, n_items)):
-            module(data.__getitems__(range(k, n_items, n_batches))[0])  # type: ignore[attr-defined]
+            x = data.__getitems__(range(k, n_items, n_batches))[0]  # type: ignore[attr-defined]
+            module(x.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    module.eval()
+    module.to("cpu").eval()
 
 
 def train(

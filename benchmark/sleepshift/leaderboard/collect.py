@@ -9,7 +9,7 @@ import pandas as pd
 
 from sleepshift import __version__
 from sleepshift.errors import GridError
-from sleepshift.leaderboard.frame import results_frame
+from sleepshift.leaderboard.frame import SOMETIMES, results_frame
 from sleepshift.leaderboard.results import Results
 from sleepshift.leaderboard.table import check_grid
 from sleepshift.runner import read_grid
@@ -52,7 +52,7 @@ def collect(
     if not (rows["status"] == "ok").any():
         reasons = rows["status"].drop_duplicates().tolist()
         raise GridError(f"no cell has been scored; the first one is {reasons[0]}")
-    may_be_empty = [c for c in rows if c.startswith("f1_") or c in ("chosen_pass", "pretrained")]
+    may_be_empty = [c for c in rows if c.startswith("f1_") or c in SOMETIMES]
     unused = [c for c in may_be_empty if rows[c].isna().all()]
     rows = rows.drop(columns=unused)
     facts = {name: grid["tasks"][name] for name in dict.fromkeys(rows["task"])}

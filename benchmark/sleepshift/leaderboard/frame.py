@@ -19,6 +19,7 @@ from sleepshift.stages import get_scheme
 
 __all__ = [
     "COLUMNS",
+    "SOMETIMES",
     "person_figures",
     "pooled_bins",
     "read_confusion",
@@ -55,6 +56,9 @@ COLUMNS = (
 )
 
 
+#: Columns that are left out of files where no row says anything.
+SOMETIMES = ("chosen_pass", "pretrained", "pretrained_saw")
+
 _IDENTITY = (
     "task",
     "revision",
@@ -85,7 +89,7 @@ def results_frame(root: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`, ``chosen_pass``, ``pretrained`` and ``f1_<stage>``. ``status`` is
+        Columns `COLUMNS`, `SOMETIMES` and ``f1_<stage>``. ``status`` is
         ``"ok"``, ``"skipped: ..."``, ``"failed: ..."``, ``"unscored: ..."`` or ``"missing"``.
         Figures are in the task's scoring scheme; ``confusion`` counts are in the scheme the
         methods worked in, rows of the truth separated by ``;``; ``reliability`` has windows,
@@ -93,7 +97,8 @@ def results_frame(root: Path) -> pd.DataFrame:
         pooled; ``n_labeled`` counts the target people whose labels the fold gives.
         ``chosen_pass`` is the training pass that was kept since it is the best on the test
         people, if one was; ``pretrained`` names the weights that a network started from, and
-        what they were trained on.
+        what they were trained on; ``pretrained_saw`` says whether the task's dataset is among
+        that: "yes", "no" or "unknown".
     """
     grid, store = read_grid(root), ArtifactStore(root)
     rows: list[dict[str, Any]] = []
@@ -109,9 +114,7 @@ def results_frame(root: Path) -> pd.DataFrame:
             reason = store.failure(cell["key"])
             rows.append({**identity, "status": f"failed: {reason}" if reason else "missing"})
     stages = [f"f1_{s}" for t in grid["tasks"].values() for s in _scored_stages(t)]
-    return pd.DataFrame(
-        rows, columns=[*COLUMNS, "chosen_pass", "pretrained", *dict.fromkeys(stages)]
-    )
+    return pd.DataFrame(rows, columns=[*COLUMNS, *SOMETIMES, *dict.fromkeys(stages)])
 
 
 def _scored_stages(task: dict[str, Any]) -> tuple[str, ...]:
@@ -134,8 +137,7 @@ def _person_row(
         "fit_seconds": round(facts["fit_seconds"], 3),
         "predict_seconds": round(facts["predict_seconds"], 3),
         "n_parameters": facts["n_parameters"],
-        "chosen_pass": facts.get("chosen_pass"),
-        "pretrained": facts.get("pretrained"),
+        **{name: facts.get(name) for name in SOMETIMES},
         "scheme": facts["scheme"],
         "confusion": _write_rows(counts.tolist()),
         "reliability": _write_rows(person["reliability"]),

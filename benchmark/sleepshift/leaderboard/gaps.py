@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
+from sleepshift.leaderboard.marks import marks, words
 from sleepshift.leaderboard.statistics import BOOTSTRAP_SEED, N_RESAMPLES, groups, scores
 from sleepshift.protocol.protocols import IN_DOMAIN
 
 __all__ = ["COLUMNS", "gaps"]
 
 _FIGURES = ("in_domain", "score", "gap", "gap_low", "gap_high")
-COLUMNS = ("task", "group", "method", "in_domain_of", *_FIGURES)
+COLUMNS = ("task", "group", "method", "in_domain_of", *_FIGURES, "flag")
 _UNADAPTED, _UNADAPTED_FEATURES = "source-only", "features-logreg"
 
 
@@ -40,13 +41,14 @@ def gaps(
     tasks : mapping
         Name -> facts with ``scoring.primary``.
     methods : mapping
-        Name -> facts with ``labels`` and ``deep``.
+        Name -> facts with ``labels`` and ``deep``, and those that
+        `sleepshift.leaderboard.marks.marks` takes.
 
     Returns
     -------
     DataFrame
-        `COLUMNS`; the 95 % interval resamples the people of both groups. Empty where no task
-        tests people of its source.
+        `COLUMNS`; the 95 % interval resamples the people of both groups; ``flag`` has the
+        marks of a method. Empty where no task tests people of its source.
     """
     parts = dict(groups(rows))
     found = []
@@ -63,8 +65,9 @@ def gaps(
             of = unadapted if adapted or method not in source else method
             if of in source:
                 gap = _gap(source[of].dropna().to_numpy(), target[method].dropna().to_numpy())
-                found.append({"task": task, "group": group, "method": method} | gap)
-                found[-1]["in_domain_of"] = of
+                own = part[part["method"] == method]
+                whose = {"task": task, "group": group, "method": method, "in_domain_of": of}
+                found.append(whose | gap | {"flag": words(marks(facts, own))})
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sleepshift.leaderboard.marks import inflated, marks
 from sleepshift.leaderboard.statistics import (
     BOOTSTRAP_SEED,
     bootstrap_interval,
@@ -45,7 +46,7 @@ def pairs(
     tasks : mapping
         Name -> facts with ``scoring.primary``.
     methods : mapping or None
-        Name -> facts, which may have ``selected_on_test``.
+        Name -> facts that `sleepshift.leaderboard.marks.marks` takes; None marks nothing.
 
     Returns
     -------
@@ -54,9 +55,9 @@ def pairs(
         difference over the people that all methods of the group were scored on, seeds
         averaged in each; its 95 % bootstrap interval; the mean divided by the standard
         deviation of the differences (``smd``); two-sided p-values, and the same corrected
-        by Holm's method for all pairs of the group. Where a method kept the training pass that
-        is best on the test people there is ``chosen_on_test`` too: which of the two did so,
-        and is no competitor of the other.
+        by Holm's method for all pairs of the group. Where one of the two scores more than it
+        would on others (its pass is chosen on the test people, its weights saw the dataset)
+        there is the difference, and no p-value.
     """
     found, empty = [], pd.DataFrame(columns=list(COLUMNS))
     for (task, group), part in groups(rows):
@@ -64,18 +65,22 @@ def pairs(
         if len(people) < 2 or people.shape[1] < 2:
             continue
         order = people.mean().sort_values(ascending=False, kind="stable").index
-        of_group = paired(people[order])
-        of_group["p_holm"] = holm(of_group["p"].to_numpy())
-        found.append(of_group.assign(task=task, group=group))
-    if not found:
-        return empty
-    table = pd.concat(found, ignore_index=True)[list(COLUMNS)]
-    optimists = {m for m, facts in (methods or {}).items() if facts.get("selected_on_test")}
-    chosen = [
-        " ".join(m for m in pair if m in optimists)
-        for pair in table[["method", "other"]].itertuples(index=False)
-    ]
-    return table.assign(chosen_on_test=chosen) if any(chosen) else table
+        corrected = _corrected(paired(people[order]), _inflated(part, methods or {}))
+        found.append(corrected.assign(task=task, group=group))
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)] if found else empty
+
+
+def _inflated(part: pd.DataFrame, methods: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    marked = {m: marks(methods[m], own) for m, own in part.groupby("method") if m in methods}
+    return {m for m, found in marked.items() if inflated(found)}
+
+
+def _corrected(of_group: pd.DataFrame, without_test: set[str]) -> pd.DataFrame:
+    """Corrected p-values of a group's pairs, and none of pairs with a method `without_test`."""
+    tested = ~of_group[["method", "other"]].isin(without_test).any(axis=1)
+    of_group["p"] = of_group["p"].where(tested)
+    of_group.loc[tested, "p_holm"] = holm(of_group.loc[tested, "p"].to_numpy())
+    return of_group
 
 
 def smallest_p(n_people: int, n_pairs: int) -> float:

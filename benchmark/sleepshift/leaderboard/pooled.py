@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sleepshift.leaderboard.frame import person_figures, read_confusion
+from sleepshift.leaderboard.marks import marks, words
 from sleepshift.leaderboard.metrics import METRICS
 from sleepshift.leaderboard.statistics import groups
-from sleepshift.leaderboard.table import bound
 
 __all__ = ["COLUMNS", "pooled"]
 
@@ -35,13 +35,13 @@ def pooled(
     tasks : mapping
         Name -> facts with ``scoring.scheme``.
     methods : mapping
-        Name -> facts that `sleepshift.leaderboard.table.bound` takes.
+        Name -> facts that `sleepshift.leaderboard.marks.marks` takes.
 
     Returns
     -------
     DataFrame
-        `COLUMNS` and ``f1_<stage>``, a row a method; means over seeds. ``flag`` says why a
-        method is no competitor.
+        `COLUMNS` and ``f1_<stage>``, a row a method; means over seeds. ``flag`` has the
+        marks of a method.
     """
     found = []
     for (task, group), part in groups(rows):
@@ -49,7 +49,8 @@ def pooled(
         for method, own in part.groupby("method", sort=False):
             seeds = pd.DataFrame([_figures(one, scheme) for _, one in own.groupby("seed")])
             row = {"task": task, "group": group, "method": method, "n_seeds": len(seeds)}
-            found.append(row | {"flag": bound(methods[str(method)])} | seeds.mean().to_dict())
+            row["flag"] = words(marks(methods[str(method)], own))
+            found.append(row | seeds.mean().to_dict())
     if not found:
         return pd.DataFrame(columns=list(COLUMNS))
     table = pd.DataFrame(found)

@@ -11,35 +11,11 @@ import pandas as pd
 from sleepshift.errors import GridError
 from sleepshift.leaderboard.frame import pooled_bins
 from sleepshift.leaderboard.gains import distilled, recovery
+from sleepshift.leaderboard.marks import fair, marks, words
 from sleepshift.leaderboard.metrics import METRICS, calibration_error
 from sleepshift.leaderboard.statistics import bootstrap_interval, groups, one_stage, per_person
 
-__all__ = ["SAW", "bound", "check_grid", "leaderboard", "left_out", "saw_test"]
-
-#: Flag of methods whose weights were trained on the dataset of the test people before.
-SAW = "start saw this dataset"
-
-
-def bound(facts: Mapping[str, Any]) -> str:
-    """Why a method is no competitor and has no rank; empty if it is one.
-
-    Parameters
-    ----------
-    facts : mapping
-        ``privileged`` and ``selected_on_test``, which records of older versions lack.
-    """
-    if facts.get("privileged"):
-        return "bound: the teacher on its own view"
-    if facts.get("selected_on_test"):
-        return "optimistic: its training pass is chosen on the test people"
-    return ""
-
-
-def saw_test(rows: pd.DataFrame) -> bool:
-    """Whether rows began with weights that were trained on the dataset of the test people."""
-    if "pretrained" not in rows:
-        return False
-    return bool(rows["pretrained"].fillna("").str.contains("saw this dataset", regex=False).any())
+__all__ = ["check_grid", "leaderboard", "left_out"]
 
 
 def check_grid(
@@ -120,16 +96,17 @@ def leaderboard(
     tasks : mapping
         Name -> facts with ``scoring.primary``.
     methods : mapping
-        Name -> facts with ``deep``, ``floor`` and ``labels``, and those that `bound` takes.
+        Name -> facts with ``deep``, ``floor`` and ``labels``, and those that
+        `sleepshift.leaderboard.marks.marks` takes.
 
     Returns
     -------
     DataFrame
         Means over people of the means over seeds, 95 % bootstrap intervals over people,
         rank by the task's primary metric, whose labels a method learned from and how many
-        target people have some, a flag for deep methods below a feature floor
-        that learned from no more labels, and the share of the gap to the teacher that is
-        recovered where there is one. Methods that `bound` gives a reason for have no rank.
+        target people have some, a flag with the method's marks, among them that a deep method
+        lies below a feature floor that learned from no more labels, and the share of the gap
+        to the teacher that is recovered where there is one. What is no competitor has no rank.
     """
     ranked = []
     for (task, group), part in groups(frame):
@@ -140,12 +117,8 @@ def leaderboard(
             | {"labels": _labels(methods[str(method)], own)}
             for method, own in part.groupby("method", sort=False)
         ]
-        table = _rank(pd.DataFrame(rows), primary, methods)
-        if "pretrained" in part:
-            told = {m: saw_test(own) for m, own in part.groupby("method", sort=False)}
-            seen = [SAW if told[method] else "" for method in table["method"]]
-            flags = zip(table["flag"], seen, strict=True)
-            table["flag"] = ["; ".join(filter(None, pair)) for pair in flags]
+        marked = {str(m): marks(methods[str(m)], own) for m, own in part.groupby("method")}
+        table = _rank(pd.DataFrame(rows), primary, methods, marked)
         if shares := recovery(part[part["method"].isin(distilled(methods))], primary):
             names = ("recovery", "recovery_low", "recovery_high")
             figures = [shares.get(method, (np.nan,) * 3) for method in table["method"]]
@@ -178,18 +151,18 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
 
 
 def _rank(
-    part: pd.DataFrame, primary: str, methods: Mapping[str, Mapping[str, Any]]
+    part: pd.DataFrame,
+    primary: str,
+    methods: Mapping[str, Mapping[str, Any]],
+    marked: Mapping[str, list[str]],
 ) -> pd.DataFrame:
     """Sort one group by the primary metric and flag what lies below the feature floor."""
     part = part.sort_values(primary, ascending=False, kind="stable").copy()
-    why = {name: bound(methods[name]) for name in part["method"]}
-    fair = part["method"].map(lambda name: not why[name]).astype(bool)
-    part.insert(3, "rank", fair.cumsum().where(fair).astype("Int64"))
-    scores = {m: s for m, s in zip(part["method"], part[primary], strict=True) if not why[m]}
-    part["flag"] = [
-        reason or ("below feature floor" if _below_floor(m, scores, methods) else "")
-        for m, reason in why.items()
-    ]
+    competes = part["method"].map(lambda name: fair(marked[name])).astype(bool)
+    part.insert(3, "rank", competes.cumsum().where(competes).astype("Int64"))
+    scores = dict(part.loc[competes, ["method", primary]].itertuples(index=False))
+    below = {name for name in scores if _below_floor(name, scores, methods)}
+    part["flag"] = [words([*marked[m], *(["floor"] if m in below else [])]) for m in part["method"]]
     return part
 
 

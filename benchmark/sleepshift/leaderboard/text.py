@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sleepshift.leaderboard.marks import marks
 from sleepshift.leaderboard.table import left_out
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _caption(results: Results, task: str, group: str, part: pd.DataFrame) -> lis
             "Learned from the test people's own unlabelled signals (their labels stay "
             f"withheld): {', '.join(adapted)}."
         )
-    if chosen := [m for m in part["method"] if methods[m].get("selected_on_test")]:
+    if chosen := [m for m in part["method"] if "chosen" in marks(methods[m])]:
         parts.append(
             "Chosen on the test people: of all training passes the one is kept that is best on the "
             "very people tested, as published. It scores more than it would on others, so it has "
@@ -119,7 +120,7 @@ def _caption(results: Results, task: str, group: str, part: pd.DataFrame) -> lis
     if began := _began(results, task, group):
         parts.append(
             f"Networks that did not start afresh: {'; '.join(began)}. One that saw this dataset "
-            "may have seen the people tested."
+            "may have seen the people tested, so it has no rank."
         )
     human = _of(results.human, task, group)
     if len(human):
@@ -206,10 +207,13 @@ def _gaps(part: pd.DataFrame, order: list[str]) -> list[str]:
             f"{row['in_domain']:.3f} ({row['in_domain_of']})",
             f"{row['score']:.3f}",
             _interval(row, "gap"),
+            row["flag"],
         ]
         for row in part.sort_values("method", key=lambda m: m.map(order.index)).to_dict("records")
     ]
-    return [text, _grid(["method", "source's own people", "here", "gap"], rows)]
+    header = ["method", "source's own people", "here", "gap", ""]
+    n_columns = len(header) if any(row[-1] for row in rows) else len(header) - 1
+    return [text, _grid(header[:n_columns], [row[:n_columns] for row in rows])]
 
 
 def _gains(part: pd.DataFrame, primary: str) -> list[str]:

@@ -117,15 +117,6 @@ class Method:
     selected_on_test: bool = False
     model: str | None = None
 
-    @property
-    def bound(self) -> str | None:
-        """Why it is no competitor, in words; None if it is one."""
-        if self.privileged:
-            return "is tested on the teacher's view: a bound"
-        if self.selected_on_test:
-            return "keeps the training pass that is best on the test people: optimistic"
-        return None
-
     def skip_reason(self, fold: Fold, settings: Settings) -> str | None:
         """Why the method cannot run on a fold; None if it can."""
         for need in self.needs:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HUB",
-    "SAW",
     "Pretrained",
     "fetch_weights",
+    "keep_weights",
     "load_weights",
     "read_pretrained",
     "save_weights",
+    "weights_hash",
 ]
 
 #: How weights on the hub are named: ``hub:owner/name``.
 HUB = "hub:"
-
-#: What a row says of weights that were trained on the dataset of its test people.
-SAW = "saw this dataset"
 
 _HEAD = "final_layer."
 _FIELD = "trained_on"
@@ -51,30 +51,41 @@ class Pretrained:
     name: str
     trained_on: tuple[str, ...] | None
 
-    def words(self, datasets: Sequence[str]) -> str:
-        """What a row says of it, where it starts a network on some datasets.
-
-        Examples
-        --------
-        >>> Pretrained("mine", ("sleep-edf", "shhs")).words(["shhs"])
-        'mine (trained on sleep-edf, shhs: saw this dataset)'
-        """
+    def __str__(self) -> str:
         if self.trained_on is None:
             return f"{self.name} (it does not say what it was trained on)"
-        known = ", ".join(self.trained_on) or "nothing"
-        return f"{self.name} (trained on {known}{f': {SAW}' if self.saw(datasets) else ''})"
+        return f"{self.name} (trained on {', '.join(self.trained_on) or 'nothing'})"
 
     def saw(self, datasets: Sequence[str]) -> bool | None:
-        """Whether it was trained on one of these datasets; None where that is not known.
+        """Whether it was trained on one of these datasets.
+
+        Names are compared by their letters and digits, and one that begins with the other
+        counts: a file is free to say "Sleep-EDF-20" or "sleepedfx".
+
+        Parameters
+        ----------
+        datasets : sequence of str
+            All names of a task's dataset.
+
+        Returns
+        -------
+        bool or None
+            None where the file does not say.
 
         Examples
         --------
-        >>> Pretrained("mine", ("sleep-edf", "shhs")).saw(["shhs"])
+        >>> Pretrained("mine", ("Sleep-EDF-20", "shhs")).saw(["beetl", "sleep-edf"])
         True
         """
         if self.trained_on is None:
             return None
-        return bool(set(self.trained_on) & set(datasets))
+        return any(_alike(one, other) for one in self.trained_on for other in datasets)
+
+
+def _alike(one: str, other: str) -> bool:
+    bare = ["".join(filter(str.isalnum, name)).casefold() for name in (one, other)]
+    short, long = sorted(bare, key=len)
+    return bool(short) and long.startswith(short)
 
 
 def save_weights(
@@ -113,6 +124,27 @@ def save_weights(
     if trained_on is not None:
         facts[_FIELD] = json.dumps(list(trained_on))
     write_bytes(path, save(tensors, metadata=facts))
+
+
+def weights_hash(path: Path | str) -> str:
+    """SHA-256 of a file of weights.
+
+    Raises
+    ------
+    TaskError
+        If it cannot be read.
+    """
+    try:
+        state = Path(path).stat()
+        return _hashed(str(path), state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise TaskError(f"weights {path} cannot be read ({error.strerror})") from None
+
+
+@lru_cache
+def _hashed(path: str, changed: int, size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_pretrained(path: Path | str) -> Pretrained:
@@ -236,6 +268,28 @@ def fetch_weights(place: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(path, content)
     return path
+
+
+def keep_weights(path: Path, folder: Path) -> Path:
+    """Copy a file of weights to a folder, under a name that says what is in it.
+
+    Returns
+    -------
+    Path
+        ``<name>@<hash>.safetensors``.
+
+    Raises
+    ------
+    TaskError
+        If it is no safetensors file.
+    """
+    read_pretrained(path)
+    stem, found = path.name.removesuffix(".safetensors"), weights_hash(path)[:8]
+    kept = folder / f"{stem.removesuffix(f'@{found}')}@{found}.safetensors"
+    if not kept.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(kept, path.read_bytes())
+    return kept
 
 
 def _opened(path: Path) -> Any:

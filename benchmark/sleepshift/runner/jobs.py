@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
+from sleepshift.datasets import dataset_class
 from sleepshift.estimators.routing import fit_routed
 from sleepshift.estimators.stored import StoredNetwork
 from sleepshift.models.pretrained import read_pretrained
@@ -84,7 +85,7 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
         "predict_seconds": predict_seconds,
         "n_parameters": _n_parameters(fitted),
         "chosen_pass": chosen,
-        "pretrained": _pretrained(job),
+        **_pretrained(job),
         "scheme": job.data.task.windows.scheme,
         "windows": job.data.windows.name,
         "versions": _versions([*job.needs.values(), *filter(None, [job.artifact])], store),
@@ -161,15 +162,20 @@ def _n_parameters(fitted: Any) -> int | None:
         return None
 
 
-def _pretrained(job: CellJob) -> str | None:
-    """Weights that the networks of a method start from, and what they were trained on."""
-    asked = job.data.task.dataset
-    datasets = [asked.name, *(part["name"] for part in asked.params.get("parts", ()))]
-    params = job.estimator.get_params()
-    parts = [job.estimator, *(part for part in params.values() if isinstance(part, StoredNetwork))]
+def _pretrained(job: CellJob) -> dict[str, str | None]:
+    """Weights that the networks of a method start from, and whether they saw the dataset."""
+    parts = [job.estimator, *job.estimator.get_params().values()]
     starts = [part.weights for part in parts if isinstance(part, StoredNetwork) and part.weights]
-    found = [read_pretrained(weights).words(datasets) for weights in dict.fromkeys(starts)]
-    return "; ".join(found) or None
+    if not starts:
+        return {"pretrained": None, "pretrained_saw": None}
+    asked = job.data.task.dataset
+    names = [asked.name, *(part["name"] for part in asked.params.get("parts", ()))]
+    others = [dataset_class(name).info.people_of for name in names]
+    all_names = [*names, *(name for kin in others for name in kin or ())]
+    found = [read_pretrained(weights) for weights in dict.fromkeys(starts)]
+    saw = [one.saw(all_names) for one in found]
+    told = "yes" if any(saw) else "unknown" if None in [*saw, *others] else "no"
+    return {"pretrained": "; ".join(map(str, found)), "pretrained_saw": told}
 
 
 def _best_pass(fitted: Any, job: CellJob, truth: np.ndarray) -> tuple[np.ndarray, int]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sleepshift import __version__
 from sleepshift.digest import digest
-from sleepshift.errors import TaskError
 from sleepshift.estimators.routing import route
 from sleepshift.estimators.stored import StoredNetwork
+from sleepshift.models.pretrained import weights_hash
 from sleepshift.protocol.fold import Fold
 from sleepshift.windows.windows import Windows
 
@@ -44,7 +42,7 @@ def describe(value: Any) -> Any:
     if hasattr(value, "get_params") and not isinstance(value, type):
         params = value.get_params(deep=False)
         if isinstance(value, StoredNetwork) and params.get("weights") is not None:
-            params["weights"] = _content(str(params["weights"]))  # wherever the file lies
+            params["weights"] = weights_hash(params["weights"])  # wherever the file lies
         kept = {k: describe(v) for k, v in sorted(params.items()) if k not in NOT_IN_KEYS}
         return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "params": kept}
     if isinstance(value, dict):
@@ -54,27 +52,6 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int, float, np.generic, np.ndarray)):
         return value
     raise TypeError(f"parameter {value!r} has no stable form; use plain values and estimators")
-
-
-def _content(path: str) -> str:
-    """Hash of a file of weights.
-
-    Raises
-    ------
-    TaskError
-        If it cannot be read.
-    """
-    try:
-        state = Path(path).stat()
-        return _hashed(path, state.st_mtime_ns, state.st_size)
-    except OSError as error:
-        raise TaskError(f"weights {path} cannot be read ({error.strerror})") from None
-
-
-@lru_cache
-def _hashed(path: str, changed: int, size: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def target_roles(fold: Fold) -> dict[str, Any]:

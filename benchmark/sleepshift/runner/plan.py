@@ -164,7 +164,7 @@ def plan(
     check_overrides([data.task for data in tasks], methods, overrides or {})
     result = Plan()
     changed = {"data_seed": data_seed, **(overrides or {})}
-    said = " ".join(f"{name}={value}" for name, value in sorted(changed.items()))
+    said = " ".join(f"{name}={_said(name, value)}" for name, value in sorted(changed.items()))
     for data in tasks:
         definition, chosen = data.task.definition, chosen_folds(data, folds)
         n_labeled = {fold.name: fold.n_labeled for fold in chosen}
@@ -188,6 +188,11 @@ def plan(
                     )
                     result.grid.append(cell)
     return result
+
+
+def _said(name: str, value: Any) -> Any:
+    """A setting as rows have it: of a file its name, wherever it lies."""
+    return Path(value).name if name.rpartition("__")[2] == "weights" and value else value
 
 
 def chosen_folds(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sleepshift.leaderboard.marks import MARKS, kinds
 from sleepshift.leaderboard.page.cells import Cell, interval
-from sleepshift.leaderboard.table import SAW
 
 if TYPE_CHECKING:
     from sleepshift.leaderboard.page.figures import Look
@@ -105,16 +105,11 @@ class Group:
         return [m for m in self.table["method"] if self.methods[m]["unlabeled"]]
 
     def marks(self, method: str) -> list[str]:
-        """Honesty marks of a method: ``bound``, ``chosen``, ``floor``, ``saw``, ``target``."""
-        flag = str(self.of(method)["flag"])
-        found = [kind for kind, word in _FLAGS.items() if flag.startswith(word)]
-        found += ["saw"] if SAW in flag else []
-        return found + (["target"] if "target" in self.of(method)["labels"].split() else [])
+        """Kinds of `MARKS` that a method has, and ``target`` where it used labels of the target."""
+        row = self.of(method)
+        return kinds(row["flag"]) + (["target"] if "target" in row["labels"].split() else [])
 
     def all_marks(self) -> list[str]:
         """Kinds of marks that any method has."""
         there = {kind for method in self.table["method"] for kind in self.marks(method)}
-        return [kind for kind in ("floor", "bound", "chosen", "saw", "target") if kind in there]
-
-
-_FLAGS = {"bound": "bound", "chosen": "optimistic", "floor": "below"}
+        return [kind for kind in (*MARKS, "target") if kind in there]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sleepshift.leaderboard.marks import inflated
 from sleepshift.leaderboard.page.cells import (
     Cell,
     Column,
@@ -106,10 +107,10 @@ def pairs(group: Group) -> dict[str, Any] | None:
     named = {method for key in cells for method in key}
     order = [method for method in group.table["method"] if method in named]
     n_people = int(own["n_people"].max())
-    least = smallest_p(n_people, len(own))
+    least = smallest_p(n_people, int(own["p"].notna().sum()))
     return {
         "methods": order,
-        "chosen": [method for method in order if "chosen" in group.marks(method)],
+        "inflated": {m: [k for k in group.marks(m) if inflated([k])] for m in order},
         "cells": cells,
         "n_people": n_people,
         "least_p": p_value(least) if least > 0.001 else None,
