@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sleepshift.datasets.base import DatasetInfo, Recording
 from sleepshift.datasets.bids_tables import check_length, find_files, read_bids_people, read_events
-from sleepshift.datasets.edf import open_edf
+from sleepshift.datasets.edf import check_rate, open_edf
 from sleepshift.datasets.edf_header import ADVICE
 from sleepshift.datasets.folder import FolderDataset, check_people
 from sleepshift.datasets.scorings import attach
@@ -181,10 +181,7 @@ def _beside(recording: Recording, ending: str) -> Path:
 
 def _open(path: Path, names: Sequence[str]) -> mne.io.BaseRaw:
     raw = open_edf(path, names, types={name: _TYPES.get(name, "misc") for name in names})
-    if raw.info["sfreq"] != _RATE:
-        raise DataError(
-            f"{path.name} claims {raw.info['sfreq']:g} Hz, where BOAS has {_RATE:g} Hz; {ADVICE}"
-        )
+    check_rate(raw, path, [_RATE], "BOAS")
     return raw
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from sleepshift.errors import DataError, one_line
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["UNREADABLE", "open_edf", "spelled"]
+__all__ = ["UNREADABLE", "check_rate", "open_edf", "spelled"]
 
 #: What MNE raises on a header that passed our checks and is damaged all the same.
 UNREADABLE = (
@@ -118,3 +118,27 @@ def open_edf(
                 f"{path.name} cannot be read ({one_line(error, 200)}); {ADVICE}"
             ) from error
     return raw
+
+
+def check_rate(raw: mne.io.BaseRaw, path: Path, rates: Collection[float], whose: str) -> None:
+    """Refuse a recording at a rate that its dataset does not have.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+    path : Path
+        Of the recording.
+    rates : collection of float
+        In Hz.
+    whose : str
+        The dataset, in words.
+
+    Raises
+    ------
+    DataError
+        Naming the rates.
+    """
+    rate = raw.info["sfreq"]
+    if rate not in rates:
+        known = " or ".join(f"{one:g}" for one in rates)
+        raise DataError(f"{path.name} claims {rate:g} Hz, where {whose} has {known} Hz; {ADVICE}")

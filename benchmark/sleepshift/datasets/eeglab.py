@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sleepshift.datasets.edf import UNREADABLE
+from sleepshift.datasets.edf import UNREADABLE, check_rate
 from sleepshift.datasets.edf_header import ADVICE
 from sleepshift.datasets.matlab import check_mat
 from sleepshift.errors import DataError, one_line
@@ -51,12 +51,8 @@ def open_set(
     """
     raw = _open(path)
     _check_size(raw, path)
-    rate = raw.info["sfreq"]
-    if rates and rate not in rates:
-        raise DataError(
-            f"{path.name} claims {rate:g} Hz, where this dataset has "
-            f"{' or '.join(f'{r:g}' for r in rates)} Hz; {ADVICE}"
-        )
+    if rates:
+        check_rate(raw, path, rates, "this dataset")
     missing = [name for name in names if raw.ch_names.count(name) != 1]
     if missing or not names:
         there = " ".join(", ".join(raw.ch_names).split())[:400]
@@ -75,9 +71,8 @@ def _open(path: Path) -> mne.io.BaseRaw:
     from scipy.io.matlab import MatReadError
 
     check_mat(path)
-    # SciPy's and MNE's own mistakes on what is odd but fits together come as the first three.
-    mistakes = (AttributeError, NameError, SystemError)
-    unreadable = (*UNREADABLE, *mistakes, MemoryError, zlib.error, MatReadError)
+    # SciPy's and MNE's own mistakes on what is odd but fits together come as the first two.
+    unreadable = (*UNREADABLE, AttributeError, NameError, zlib.error, MatReadError)
     try:
         raw = mne.io.read_raw_eeglab(path, preload=False, verbose="ERROR")
         if Path(raw.filenames[0]).suffix != ".fdt" and not raw.preload:

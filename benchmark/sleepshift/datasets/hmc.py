@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sleepshift.datasets.base import DatasetInfo, Recording
-from sleepshift.datasets.edf import open_edf
-from sleepshift.datasets.edf_header import ADVICE
+from sleepshift.datasets.edf import check_rate, open_edf
 from sleepshift.datasets.folder import FolderDataset
 from sleepshift.datasets.pairs import fetch_pairs, find_pairs, pair
 from sleepshift.datasets.scorings import attach, check_contiguous, read_edf_scoring
-from sleepshift.errors import DataError
 from sleepshift.stages import WINDOW_SECONDS
 
 if TYPE_CHECKING:
@@ -121,12 +119,9 @@ class Hmc(FolderDataset):
             If the scoring is missing, a file is truncated or damaged, a channel is not there,
             the rate is not 256 Hz, or the scoring is not one epoch after the other.
         """
-        psg, scoring = pair(recording, _SCORING)
+        psg, scoring = pair(recording, f"'{recording.subject}{_SCORING}'")
         raw = open_edf(psg, self.default_channels if channels is None else channels)
-        if raw.info["sfreq"] != _RATE:
-            raise DataError(
-                f"{psg.name} claims {raw.info['sfreq']:g} Hz, where HMC has {_RATE:g} Hz; {ADVICE}"
-            )
+        check_rate(raw, psg, [_RATE], "HMC")
         stages = read_edf_scoring(scoring, self.stage_codes, aside=_LIGHTS)
         check_contiguous(stages, scoring.name, seconds=WINDOW_SECONDS, end=raw.duration)
         return attach(raw, stages, self.stage_codes, scoring.name)

@@ -171,7 +171,7 @@ class Mass(FolderDataset):
         """
         import mne
 
-        psg, base = pair(recording, _SCORING)
+        psg, base = pair(recording, f"'{recording.subject}{_SCORING}'")
         names = self.default_channels if channels is None else tuple(channels)
         header = read_header(psg)
         signs = {name: _electrodes(header, name, psg, _subset(recording)) for name in names}

@@ -46,15 +46,17 @@ def find_pairs(folder: Path, signals: re.Pattern[str], scoring: str) -> list[Rec
     ]
 
 
-def pair(recording: Recording, scoring: str) -> tuple[Path, Path]:
+def pair(recording: Recording, scoring: str, what: str = "scoring") -> tuple[Path, Path]:
     """The two files of a night.
 
     Parameters
     ----------
     recording : Recording
-        One of `find_pairs`.
+        Its signals first, then all scorings that were found.
     scoring : str
-        As there.
+        How the scoring is called.
+    what : str
+        What the dataset calls a scoring.
 
     Raises
     ------
@@ -64,12 +66,12 @@ def pair(recording: Recording, scoring: str) -> tuple[Path, Path]:
     signals, *scorings = recording.files
     if not scorings:
         raise DataError(
-            f"{signals.name} has no scoring: put '{recording.subject}{scoring}' into the folder, "
-            "or leave the night out with --skip-bad"
+            f"{signals.name} has no {what}: put {scoring} into the folder, or leave the night out "
+            "with --skip-bad"
         )
     if len(scorings) > 1:
         names = ", ".join(str(path) for path in scorings)
-        raise DataError(f"{signals.name} has {len(scorings)} scorings ({names}); keep one")
+        raise DataError(f"{signals.name} has {len(scorings)} {what}s ({names}); keep one")
     return signals, scorings[0]
 
 

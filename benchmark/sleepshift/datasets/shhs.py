@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sleepshift.datasets.base import DatasetInfo, Recording
-from sleepshift.datasets.edf import open_edf
+from sleepshift.datasets.edf import check_rate, open_edf
 from sleepshift.datasets.edf_header import ADVICE
 from sleepshift.datasets.folder import FolderDataset
 from sleepshift.datasets.nsrr_xml import CONCEPTS, read_nsrr, read_profusion
@@ -177,14 +177,9 @@ class Shhs(FolderDataset):
         signals = recording.files[0]
         names = self.default_channels if channels is None else channels
         raw = open_edf(signals, names, spellings=_SPELLINGS, types=_TYPES)
-        rate = raw.info["sfreq"]
-        if rate not in _RATES:
-            raise DataError(
-                f"{signals.name} claims {rate:g} Hz, where SHHS has "
-                f"{', '.join(f'{known:g}' for known in _RATES)} Hz; {ADVICE}"
-            )
+        check_rate(raw, signals, _RATES, "SHHS")
         stages, name = self._stages(recording)
-        epochs = raw.n_times / rate / WINDOW_SECONDS
+        epochs = raw.n_times / raw.info["sfreq"] / WINDOW_SECONDS
         if not epochs - 1 < len(stages) < epochs + 1:
             raise DataError(
                 f"{name} scores {len(stages)} epochs and {signals.name} has {epochs:.6g}; {ADVICE}"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sleepshift.datasets.base import DatasetInfo, Recording
-from sleepshift.datasets.edf import open_edf
-from sleepshift.datasets.edf_header import ADVICE
+from sleepshift.datasets.edf import check_rate, open_edf
 from sleepshift.datasets.folder import FolderDataset, check_people, data_home
+from sleepshift.datasets.pairs import pair
 from sleepshift.datasets.scorings import attach, read_edf_scoring
 from sleepshift.errors import DataError, one_line
 
@@ -138,13 +138,10 @@ class SleepEDF(FolderDataset):
             If the hypnogram is missing, a file is truncated or damaged, a channel is not
             there, or an annotation is not a stage of Sleep-EDF.
         """
-        psg, hypnogram = _pair(recording)
+        named = f"{recording.files[0].name[:7]}?-Hypnogram.edf"
+        psg, hypnogram = pair(recording, named, "hypnogram")
         raw = open_edf(psg, self.default_channels if channels is None else channels)
-        if raw.info["sfreq"] not in _RATES:
-            raise DataError(
-                f"{psg.name} claims {raw.info['sfreq']:g} Hz, where Sleep Cassette has "
-                f"{' or '.join(f'{rate:g}' for rate in _RATES)} Hz; {ADVICE}"
-            )
+        check_rate(raw, psg, _RATES, "Sleep Cassette")
         scoring = read_edf_scoring(hypnogram, self.stage_codes)
         return attach(raw, scoring, self.stage_codes, hypnogram.name)
 
@@ -175,16 +172,3 @@ def cassette_people() -> dict[str, tuple[float, str]]:
     table = files("mne.datasets.sleep_physionet").joinpath("age_records.csv")
     rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     return {row["subject"]: (float(row["age"]), row["sex"]) for row in rows}
-
-
-def _pair(recording: Recording) -> tuple[Path, Path]:
-    psg, *hypnograms = recording.files
-    if not hypnograms:
-        raise DataError(
-            f"{psg.name} has no hypnogram: put {psg.name[:7]}?-Hypnogram.edf into the folder, "
-            "or leave the night out with --skip-bad"
-        )
-    if len(hypnograms) > 1:
-        names = ", ".join(str(path) for path in hypnograms)
-        raise DataError(f"{psg.name} has {len(hypnograms)} hypnograms ({names}); keep one")
-    return psg, hypnograms[0]

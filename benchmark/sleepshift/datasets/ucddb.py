@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sleepshift.codes import read_codes
 from sleepshift.datasets.base import DatasetInfo, Recording
-from sleepshift.datasets.edf import open_edf
+from sleepshift.datasets.edf import check_rate, open_edf
 from sleepshift.datasets.edf_header import ADVICE
 from sleepshift.datasets.folder import FolderDataset
 from sleepshift.datasets.pairs import fetch_pairs, find_pairs, pair
@@ -130,15 +130,11 @@ class Ucddb(FolderDataset):
             If the stages are missing or not as many as the recording has epochs, the recording
             is truncated or damaged, a channel is not there, or a rate is not that of UCDDB.
         """
-        signals, stages = pair(recording, _SCORING)
+        signals, stages = pair(recording, f"'{recording.subject}{_SCORING}'")
         names = self.default_channels if channels is None else tuple(channels)
         raw = open_edf(signals, names, types=_TYPES)
         fast = not set(self.default_channels).isdisjoint(names)
-        if raw.info["sfreq"] not in (rates := _RATES if fast else _SLOW_RATES):
-            raise DataError(
-                f"{signals.name} claims {raw.info['sfreq']:g} Hz, where UCDDB has "
-                f"{' or '.join(f'{rate:g}' for rate in rates)} Hz; {ADVICE}"
-            )
+        check_rate(raw, signals, _RATES if fast else _SLOW_RATES, "UCDDB")
         codes = _read_stages(stages, len(self.stage_codes))
         n_epochs = raw.duration / WINDOW_SECONDS
         if abs(len(codes) - n_epochs) >= 1:

@@ -36,6 +36,7 @@ from dataclasses import replace
 from typing import Any
 
 from sleepshift.methods.base import Method, Settings
+from sleepshift.methods.selfsupervised import encoder
 from sleepshift.methods.transfer import finetuned, stager
 
 _ATTNSLEEP = "attnsleep-original"
@@ -79,28 +80,16 @@ def _beetl_rp(settings: Settings) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from sleepshift.estimators import RelativePositioning
-
-    encoder = RelativePositioning(
-        model=_ENCODER,
+    positions = encoder(replace(settings, model=_ENCODER), "RelativePositioning").set_params(
         model_params={"n_conv_chs": 16, "drop_prob": 0.0},
-        channels=settings.channels,
         embedding_size=100,
         tau_pos=60.0,
         tau_neg=900.0,
-        n_pairs=settings.n_pairs,
-        max_epochs=settings.pretext_epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        patience=settings.patience,
-        device=settings.device,
-        random_state=settings.random_state,
-        data_seed=settings.data_seed,
     )
     with config_context(enable_metadata_routing=True):
-        encoder.set_fit_request(X_target_unlabeled=False)
+        positions.set_fit_request(X_target_unlabeled=False)
     classifier = LogisticRegression(class_weight="balanced", max_iter=1000)
-    return make_pipeline(encoder, StandardScaler(), classifier)
+    return make_pipeline(positions, StandardScaler(), classifier)
 
 
 METHODS = (

@@ -9,7 +9,8 @@ from sleepshift.methods.base import Method, Settings
 from sleepshift.methods.transfer import finetuned
 
 
-def _encoder(settings: Settings, name: str) -> Any:
+def encoder(settings: Settings, name: str) -> Any:
+    """A self-supervised encoder at the task's budget, by the name of its class."""
     from sleepshift import estimators
 
     return getattr(estimators, name)(
@@ -29,13 +30,13 @@ def _encoder(settings: Settings, name: str) -> Any:
 def _probe(settings: Settings, name: str) -> Any:
     from sleepshift.estimators import LinearProbe
 
-    return LinearProbe(_encoder(settings, name))
+    return LinearProbe(encoder(settings, name))
 
 
 def _rp_finetune(settings: Settings) -> Any:
     """The budget of target-only, from which it differs by where the weights start."""
     few = replace(settings, finetune_epochs=settings.target_epochs, finetune_lr=settings.lr)
-    return finetuned(few, _encoder(settings, "RelativePositioning"), "all")
+    return finetuned(few, encoder(settings, "RelativePositioning"), "all")
 
 
 _SIGNALS = "source and unlabelled target signals; target labels (source labels where none)"
