@@ -24,6 +24,15 @@ __all__ = ["DomainAdversarial", "reversal", "reverse_gradient"]
 def reversal(progress: float) -> float:
     """``2 / (1 + exp(-10 p)) - 1``: weight of the reversal after a share p of training.
 
+    Parameters
+    ----------
+    progress : float
+        p, from 0 to 1.
+
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> [round(reversal(p), 3) for p in (0.0, 0.1, 0.5, 1.0)]
@@ -45,6 +54,15 @@ class _Reversal(torch.autograd.Function):
 
 def reverse_gradient(x: torch.Tensor, weight: float) -> torch.Tensor:
     """The same values, whose gradient is multiplied by ``-weight`` on its way back.
+
+    Parameters
+    ----------
+    x : Tensor
+    weight : float
+
+    Returns
+    -------
+    Tensor, of the shape of x
 
     Examples
     --------

@@ -48,7 +48,7 @@ class FineTuner(NetworkClassifier):
         As in `SleepStager`, for the fine-tuning. A share of the target people is set aside
         to keep the best pass; with one person all passes are made.
     class_weight : {"balanced", "attnsleep"} or None
-        As in `SleepStager`, counted on the source people; the base's weights stay in force.
+        As in `SleepStager`; stages are counted in the source people, as for the base.
     verbose : int
     cache : str, Path or None
         Folder where the features of a base whose last layer alone is trained, or nothing of

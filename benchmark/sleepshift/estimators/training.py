@@ -93,6 +93,10 @@ def attnsleep_weights(codes: np.ndarray, n_classes: int) -> torch.Tensor:
         Labels of the training windows only.
     n_classes : int
 
+    Returns
+    -------
+    Tensor of float32, shape (n_classes,)
+
     Raises
     ------
     ValueError
@@ -128,6 +132,10 @@ def class_weights(how: str | None, codes: np.ndarray, n_classes: int) -> torch.T
     codes : ndarray of int
         Labels of the training windows only.
     n_classes : int
+
+    Returns
+    -------
+    Tensor of float32, shape (n_classes,), or None
 
     Raises
     ------

@@ -32,6 +32,10 @@ def focal_binary_cross_entropy(
         How much less windows count that are staged well; 0 is the binary cross-entropy.
     smoothing : float
 
+    Returns
+    -------
+    Tensor, shape ()
+
     References
     ----------
     Lin et al. (2017), Focal Loss for Dense Object Detection, ICCV, arXiv 1708.02002.
@@ -75,6 +79,10 @@ def adversarial_shift(
     logits : Tensor, shape (n, k)
         Its answer at x, a fixed target.
     xi, eps : float
+
+    Returns
+    -------
+    Tensor, of the shape of x
 
     References
     ----------

@@ -182,7 +182,8 @@ def _best_pass(fitted: Any, job: CellJob, truth: np.ndarray) -> tuple[np.ndarray
     """Probabilities after the pass with most right test windows, and its number from 1.
 
     The test people themselves decide, so the score flatters: it is how some published figures
-    came about. Of equals it is the first; windows without a label do not count.
+    came about. Of equals it is the first; windows without a label do not count. Stages are
+    those the method works in, whatever the task scores.
     """
     best: tuple[int, int, np.ndarray] | None = None
     for number, proba in enumerate(fitted.predict_proba_by_pass(job.test), start=1):

@@ -18,6 +18,10 @@ __all__ = ["check_searchable", "combine"]
 def check_searchable(method: Method) -> None:
     """Refuse a method that keeps the pass that is best on whoever it is scored on.
 
+    Parameters
+    ----------
+    method : Method
+
     Raises
     ------
     TaskError
