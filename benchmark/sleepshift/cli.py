@@ -184,6 +184,7 @@ def models() -> None:
         item = "sequences of windows" if model.sequence else "windows"
         entries.append((model.name, model.summary, f"{item} of {model.kind}; {channels}"))
     catalogue(entries)
+    console.print("Any class of braindecode.models can be named too, such as EEGNet or BIOT.")
 
 
 @app.command()

@@ -111,3 +111,33 @@ def test_windows_are_only_read_by_a_network_of_their_kind(weights: Path) -> None
     features = Windows.from_arrays(np.zeros((8, 2, 5), np.float32), np.arange(8) % 2)
     with pytest.raises(TaskError, match="of another network"):
         SleepStager("mlp", weights=weights, max_epochs=0).fit(features)
+
+
+def test_a_network_of_braindecode_is_a_start_for_what_is_fine_tuned_and_probed(
+    make_nights, tmp_path
+):
+    tiny = {"model": "EEGNet", "max_epochs": 1, "device": "cpu", "batch_size": 16}
+    base = SleepStager(**tiny).fit(make_nights(seed=9, prefix="z"))
+    save_weights(base.module_, tmp_path / "eegnet.safetensors", trained_on=["elsewhere"])
+    windows, target = make_nights(), make_nights(seed=1, prefix="q")
+    start = SleepStager(**tiny | {"max_epochs": 0}, weights=tmp_path / "eegnet.safetensors")
+    tuned = FineTuner(start, trainable="head", max_epochs=1, device="cpu")
+    tuned.fit(windows, windows.y, X_target_labeled=target, y_target_labeled=target.y)
+    assert same(tuned.base_.module_, base.module_)
+    moved = {
+        name
+        for name, value in tuned.module_.state_dict().items()
+        if not torch.equal(value, base.module_.state_dict()[name])
+    }
+    assert moved
+    assert all(name.startswith("final_layer") for name in moved)
+    probed = LinearProbe(start).fit(windows, windows.y)
+    assert probed.predict_proba(target).shape == (len(target), 3)
+
+
+def test_a_network_with_several_last_layers_can_only_be_trained_whole():
+    X, y = np.random.default_rng(0).normal(size=(20, 2, 600)), np.arange(20) % 2
+    stager = SleepStager(model="ATCNet", sfreq=100.0, max_epochs=1, device="cpu")
+    assert stager.fit(X, y).predict(X).shape == (20,)
+    with pytest.raises(ValueError, match="several last layers"):
+        LinearProbe(stager).fit(X, y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import braindecode.models
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -363,3 +364,29 @@ def test_networks_with_batch_normalisation_say_so(name: str) -> None:
     module = build_model(name, n_outputs=5, sequence=spec.sequence, **shape)
     norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     assert bool(norms) == spec.batch_norm
+
+
+def test_any_class_of_braindecode_can_be_named() -> None:
+    spec = model_spec("EEGNet")
+    assert (spec.kind, spec.max_channels, spec.sequence) == ("signal", None, False)
+    net = build_model("EEGNet", n_chans=2, n_times=3000, sfreq=100.0, n_outputs=5, F1=3)
+    assert isinstance(net, braindecode.models.EEGNet)
+    assert net.F1 == 3
+    assert net.eval()(torch.zeros(4, 2, 3000)).shape == (4, 5)
+    with pytest.raises(ValueError, match="takes signal windows, not features"):
+        build_model("EEGNet", n_chans=1, n_times=10, sfreq=None, n_outputs=5)
+
+
+@pytest.mark.parametrize(
+    "name", ["Nothing", "Path", "__class__", "EEGNet.__init__", "", "EEG"]
+)
+def test_nothing_else_of_braindecode_can_be_named(name: str) -> None:
+    with pytest.raises(ValueError, match="unknown model"):
+        model_spec(name)
+
+
+def test_why_braindecode_does_not_make_a_network_is_one_line() -> None:
+    words = "model 'EEGNet' is not made for such windows .*; set what it needs by model_params"
+    with pytest.raises(ValueError, match=words) as caught:
+        build_model("EEGNet", n_chans=2, n_times=3000, sfreq=100.0, n_outputs=5, nonsense=1)
+    assert "\n" not in str(caught.value)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from sleepshift.errors import one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -197,16 +200,34 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Look a network up by name.
+    """Look a network up by name: a key of `MODELS`, or a class of ``braindecode.models``.
 
     Raises
     ------
     ValueError
         If there is no such network.
+
+    Examples
+    --------
+    >>> model_spec("EEGNet").path
+    'braindecode.models:EEGNet'
     """
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; use one of {', '.join(MODELS)}")
-    return MODELS[name]
+    if name in MODELS:
+        return MODELS[name]
+    if name[:1].isupper() and _in_braindecode(name):
+        return ModelSpec(name, _BRAINDECODE + name, "signal", "Braindecode's, as it comes")
+    raise ValueError(
+        f"unknown model {name!r}; use one of {', '.join(MODELS)}, or a class of braindecode.models"
+    )
+
+
+@lru_cache
+def _in_braindecode(name: str) -> bool:
+    import braindecode.models
+    from braindecode.models.base import EEGModuleMixin
+
+    found = getattr(braindecode.models, name, None)
+    return isinstance(found, type) and issubclass(found, EEGModuleMixin)
 
 
 def check_sequence(spec: ModelSpec, sequence: object) -> None:
@@ -237,7 +258,7 @@ def build_model(
     Parameters
     ----------
     name : str
-        Key of `MODELS`.
+        As `model_spec` takes it.
     n_chans, n_times : int
         Shape of one window; `n_times` counts features where `sfreq` is None.
     sfreq : float or None
@@ -282,4 +303,13 @@ def build_model(
         if spec.adapt is not None:
             arguments |= spec.adapt(n_chans, sfreq)
     module, attribute = spec.path.split(":")
-    return getattr(import_module(module), attribute)(**arguments | spec.params | params)
+    network = getattr(import_module(module), attribute)
+    try:
+        return network(**arguments | spec.params | params)
+    except Exception as error:
+        if name in MODELS:
+            raise
+        raise ValueError(
+            f"model {name!r} is not made for such windows ({one_line(error, 200)}); set what it "
+            "needs by model_params, or use another"
+        ) from error

@@ -119,6 +119,10 @@ def tapped(
                 taken["features"] = inputs[0].flatten(0, 1) if sequence else inputs[0]
 
             head = module.get_submodule("final_layer")
+            if isinstance(head, nn.ModuleList):
+                raise ValueError(
+                    f"{type(module).__name__} has several last layers; it can only be trained whole"
+                )
             hooks.callback(head.register_forward_pre_hook(features).remove)
         if "window" in kinds:
             on(module.get_submodule("window_encoder"), _put(taken, "window"))
