@@ -7,10 +7,14 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from sleepshift.windows.windows import Windows
 
 # Before torch is imported by anyone: parallel tests must not fight over cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -192,3 +196,25 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data are not at {folder.parent.name}/{folder.name} beside the project")
     return folder
+
+
+class Sealed:
+    """Labels that nobody may touch."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("a target label was looked at")
+
+    __array__ = __getitem__ = __len__ = __iter__ = __eq__ = __getattr__ = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.fixture
+def sealed() -> Callable[[Windows], Windows]:
+    """The same windows, with labels that nobody may touch."""
+
+    def seal(windows: Windows) -> Windows:
+        shut = windows.without_labels()
+        shut._labels = Sealed()  # type: ignore[assignment]
+        return shut
+
+    return seal

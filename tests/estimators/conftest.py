@@ -70,28 +70,6 @@ def target() -> Windows:
     return nights(2, seed=1, prefix="q")
 
 
-class Sealed:
-    """Labels that nobody may touch."""
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("a target label was looked at")
-
-    __array__ = __getitem__ = __len__ = __iter__ = __eq__ = __getattr__ = _refuse
-    __hash__ = None  # type: ignore[assignment]
-
-
-@pytest.fixture
-def sealed() -> Callable[[Windows], Windows]:
-    """The same windows, with labels that nobody may touch."""
-
-    def seal(windows: Windows) -> Windows:
-        shut = windows.without_labels()
-        shut._labels = Sealed()  # type: ignore[assignment]
-        return shut
-
-    return seal
-
-
 @pytest.fixture
 def arrays(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """The same windows as plain arrays."""

@@ -1,8 +1,9 @@
-"""Frozen is frozen: parameters and buffers, bit by bit, for every method that builds on others."""
+"""Frozen is frozen, parameters and buffers, bit by bit; labels of the target stay unread."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,16 @@ def test_no_layer_stays_where_all_are_trained(fold: Fold) -> None:
     base = getattr(estimator.base_, "estimator", estimator.base_)
     moved = changed(snapshot(base), snapshot(estimator))
     assert moved == {f"module_.{name}" for name in tensors(estimator.module_)}
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS.values() if m.unlabeled], ids=lambda method: method.name
+)
+def test_labels_that_come_with_unlabelled_windows_are_not_read(
+    method: Any, fold: Fold, sealed: Any
+) -> None:
+    shut = replace(fold, target_unlabeled=sealed(night("e", 2)))
+    settings = settings_of(method.needs)
+    own = fitted(method.make(settings), shut).predict_proba(fold.test.pick(settings.channels))
+    unsealed = fitted(method.make(settings), fold).predict_proba(fold.test.pick(settings.channels))
+    assert np.array_equal(own, unsealed)
