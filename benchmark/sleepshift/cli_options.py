@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sleepshift.display import packing
 from sleepshift.errors import SleepShiftError, storage
+
+if TYPE_CHECKING:
+    from sleepshift.methods import Method
+    from sleepshift.protocol.task import Task
 
 __all__ = [
     "DataOption",
@@ -24,6 +29,7 @@ __all__ = [
     "TimeoutOption",
     "WandbOption",
     "WorkersOption",
+    "checked_settings",
     "local_weights",
     "parse_settings",
     "prepare_windows",
@@ -89,20 +95,21 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def local_weights(settings: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Settings whose weights are the run's own copies, named by what is in them.
+def local_weights(name: str, value: Any, out: Path) -> Any:
+    """A setting; weights become the run's own copy, named by what is in it.
 
     Parameters
     ----------
-    settings : dict
-        As `parse_settings` gives them; ``weights=hub:owner/name`` is fetched, once.
+    name : str
+    value : object
+        Of a setting called ``weights`` a path, or ``hub:owner/name``, which is fetched, once.
     out : Path
         Folder of the run; the copies go below it, where every process finds them and nobody
         changes them.
 
     Returns
     -------
-    dict
+    object
 
     Raises
     ------
@@ -111,15 +118,51 @@ def local_weights(settings: dict[str, Any], out: Path) -> dict[str, Any]:
     """
     from sleepshift.models.pretrained import HUB, fetch_weights, keep_weights
 
+    if not _is_weights(name, value):
+        return value
     folder = out / "weights"
+    if value.startswith(HUB):
+        return str(fetch_weights(value, folder).resolve())
+    return str(keep_weights(Path(value).expanduser(), folder).resolve())
 
-    def local(name: str, value: Any) -> Any:
-        if name.rpartition("__")[2] != "weights" or not isinstance(value, str):
-            return value
-        path = fetch_weights(value, folder) if value.startswith(HUB) else Path(value)
-        return str(keep_weights(path, folder).resolve())
 
-    return {name: local(name, value) for name, value in settings.items()}
+def _is_weights(name: str, value: Any) -> bool:
+    if name.rpartition("__")[2] != "weights" or value is None:
+        return False
+    if not isinstance(value, str) or not value:
+        raise SleepShiftError(f"--set {name}={value}: name a safetensors file")
+    return True
+
+
+def checked_settings(
+    settings: list[str] | None, tasks: Sequence[Task], methods: Sequence[Method], out: Path
+) -> dict[str, Any]:
+    """Settings that methods take; weights are copied once all else is known to be right.
+
+    Parameters
+    ----------
+    settings : list of str or None
+        As `parse_settings` takes them.
+    tasks : sequence of Task
+    methods : sequence of Method
+    out : Path
+        As in `local_weights`.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SleepShiftError
+        If a setting is not one, or weights cannot be had.
+    """
+    from sleepshift.runner import check_overrides
+
+    parsed = parse_settings(settings or [])
+    files = [name for name, value in parsed.items() if _is_weights(name, value)]
+    check_overrides(tasks, methods, parsed | dict.fromkeys(files))
+    return {name: local_weights(name, value, out) for name, value in parsed.items()}
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -25,8 +25,7 @@ from sleepshift.cli_options import (
     TimeoutOption,
     WandbOption,
     WorkersOption,
-    local_weights,
-    parse_settings,
+    checked_settings,
     prepare_windows,
     split_names,
 )
@@ -64,7 +63,6 @@ def run(
     asked = [load_task(name) for name in tasks]
     if len({task.name for task in asked}) < len(asked):
         raise SleepShiftError("two of the tasks have the same name; rename one file")
-    overrides = parse_settings(settings or [])
     from sleepshift.methods import get_methods
 
     recipes = get_methods(split_names(methods))
@@ -77,8 +75,7 @@ def run(
     tracker = runner.Tracker(wandb, out)
     if scheduler is None:  # the machines of a scheduler may have other devices
         check_device(device)
-    overrides = local_weights(overrides, out)
-    runner.check_overrides(asked, recipes, overrides)
+    overrides = checked_settings(settings, asked, recipes, out)
     with storage(out):
         stores = [prepare_windows(task, data, out, skip_bad) for task in asked]
         request = runner.Request(

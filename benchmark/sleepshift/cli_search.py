@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from sleepshift.cli_options import (
     ThreadsOption,
     TimeoutOption,
     WorkersOption,
+    checked_settings,
     local_weights,
     parse_settings,
     prepare_windows,
@@ -76,7 +78,6 @@ def search(
     from sleepshift.protocol import load_task
 
     asked = load_task(task)
-    overrides = parse_settings(settings or [])
     values = parse_grid([*(grid or []), *(words or [])])
     if "," in method:
         raise SleepShiftError(f"a search is of one method; choose one of {method}")
@@ -88,9 +89,9 @@ def search(
         from sleepshift.estimators.devices import check_device
     if scheduler is None:
         check_device(device)
-    overrides = local_weights(overrides, out)
+    overrides = checked_settings(settings, [asked], [recipe], out)
     values = {
-        name: [local_weights({name: value}, out)[name] for value in tried]
+        name: _different(name, [local_weights(name, value, out) for value in tried])
         for name, tried in values.items()
     }
     combinations = searching.combine(asked, recipe, values, overrides)
@@ -130,6 +131,7 @@ def search(
     _print_rules(selected, plan)
     if recipe.unlabeled and any(fold.transductive for fold in opened.folds):
         console.print("it learns from the test people's own unlabelled signals, as the task allows")
+    _print_starts(plan)
     _print_failures(plan, outcome, out)
     console.print(f"tables: {folder}", soft_wrap=True)
     said = [
@@ -177,11 +179,14 @@ def parse_grid(words: list[str]) -> dict[str, list[Any]]:
             raise SleepShiftError(f"--grid {name}: it is given twice; list all values once")
         if not all(text.split(",")):
             raise SleepShiftError(f"--grid {word}: a value is missing")
-        values = _values(name, text)
-        if twice := [value for k, value in enumerate(values) if value in values[:k]]:
-            raise SleepShiftError(f"--grid {name}: {twice[0]} is listed twice")
-        grid[name] = values
+        grid[name] = _different(name, _values(name, text))
     return grid
+
+
+def _different(name: str, values: list[Any]) -> list[Any]:
+    if twice := [value for k, value in enumerate(values) if value in values[:k]]:
+        raise SleepShiftError(f"--grid {name}: {_shown(name, twice[0])} is listed twice")
+    return values
 
 
 def _values(name: str, text: str) -> list[Any]:
@@ -207,7 +212,7 @@ def _print_combinations(results: pd.DataFrame) -> None:
             mean, std = row[f"mean_test_{rule}"], row[f"std_test_{rule}"]
             spread = f" ± {std:.3f}" if std == std else ""
             figures.append(f"{_figure(mean)}{spread} ({row[f'rank_test_{rule}']})")
-        rows.append([*(str(row[name]) for name in names), *figures])
+        rows.append([*(_shown(name, row[name]) for name in names), *figures])
     table("", [*(name.removeprefix("param_") for name in names), *map(_words, rules)], rows)
     if len(results) > N_SHOWN:
         console.print(f"{len(results) - N_SHOWN} more are in cv_results.csv")
@@ -243,6 +248,23 @@ def _print_rules(selected: pd.DataFrame, plan: Plan) -> None:
     if alone := [name for name, fold in folds.items() if not fold.target_validation]:
         where = "" if len(alone) == len(folds) else f" in {', '.join(alone)}"
         console.print(escape(f"no target validation{where}: it takes two labelled target people"))
+
+
+def _print_starts(plan: Plan) -> None:
+    """Weights that combinations began with and that saw the dataset, or may have."""
+    from sleepshift.estimators.stored import starts_of
+    from sleepshift.leaderboard.marks import MARKS, start_facts
+
+    said = {}
+    for job in plan.cells.values():
+        for start in starts_of(job.estimator):
+            told = start_facts([vars(start)], job.data.task.dataset.sources)
+            said[told["pretrained"]] = {"yes": "saw", "unknown": "unknown"}.get(
+                told["pretrained_saw"]
+            )
+    for name, kind in said.items():
+        if kind is not None:
+            console.print(escape(f"{name}: {MARKS[kind].says}"), soft_wrap=True)
 
 
 def _print_failures(plan: Plan, outcome: Outcome, out: Path) -> None:
@@ -286,7 +308,12 @@ def _figure(value: float) -> str:
 
 
 def _setting(row: Any) -> str:
-    return " ".join(f"{name}={value}" for name, value in row["params"].items())
+    return " ".join(f"{name}={_shown(name, value)}" for name, value in row["params"].items())
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value as printed: of weights the name of the file."""
+    return Path(value).name if re.search(r"(^|_)weights$", name) and value else str(value)
 
 
 def _written(name: str, value: Any) -> str:

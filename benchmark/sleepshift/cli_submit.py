@@ -18,8 +18,7 @@ from sleepshift.cli_options import (
     SettingsOption,
     SkipOption,
     TaskArgument,
-    local_weights,
-    parse_settings,
+    checked_settings,
     prepare_windows,
 )
 from sleepshift.cli_run import execute, print_failures
@@ -54,20 +53,19 @@ def submit(
     from sleepshift.protocol import load_task
 
     asked = load_task(task)
-    overrides = parse_settings(settings or [])
     (recipe,) = recipes = get_methods([method])
     if out.is_dir():
         raise SleepShiftError(f"{out} is a folder; name a file, such as {out / 'answer.zip'}")
     with console.status("loading libraries"):
         from sleepshift import runner
         from sleepshift.estimators.devices import check_device
-        from sleepshift.leaderboard.marks import fair, marks, words
+        from sleepshift.estimators.stored import starts_of
+        from sleepshift.leaderboard.marks import fair, marks, start_facts, words
         from sleepshift.leaderboard.submissions import answer_bytes, answer_frame, check_answer
     if not fair(bounds := marks(vars(recipe))):
         raise TaskError(f"{method} is no competitor, and hands in nothing ({words(bounds)})")
     check_device(device)
-    overrides = local_weights(overrides, runs)
-    runner.check_overrides([asked], recipes, overrides)
+    overrides = checked_settings(settings, [asked], recipes, runs)
     store = prepare_windows(asked, data, runs, skip_bad)
     opened = runner.TaskData.open(asked, store, data_seed=data_seed, allow_missing=skip_bad)
     folds = _chosen(asked, opened.folds)
@@ -84,6 +82,10 @@ def submit(
     for cell in plan.grid:
         if cell.skipped is not None:
             raise TaskError(f"{method} has no answers for {asked.name}: {cell.skipped}")
+    for job in plan.cells.values():
+        starts = [vars(start) for start in starts_of(job.estimator)]
+        if (began := start_facts(starts, asked.dataset.sources))["pretrained_saw"] == "yes":
+            raise TaskError(f"{method} hands in nothing: {began['pretrained']} saw this dataset")
     cells, name = runner.ArtifactStore(runs), f"{asked.name}-{method}-{seed}"
     with storage(runs):  # so that nobody takes them for left over
         used = {"cells": list(plan.cells), "artifacts": list(plan.fits), "windows": store.name}

@@ -159,6 +159,7 @@ def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Tab
         shown.add_column(escape(f"{group} (n={n_people})"), no_wrap=True)
         shown.add_column("kappa", justify="right")
     by_method = of_task[of_task["group"].isin(groups)].set_index(["method", "group"])
+    width = max(1, *(len(kinds(flag)) for flag in by_method["flag"]))
     for method in by_method.index.unique("method"):
         cells = []
         for group in groups:
@@ -168,7 +169,8 @@ def _groups_table(of_task: pd.DataFrame, groups: list[str], primary: str) -> Tab
             row = by_method.loc[(method, group)]
             low, high = row[f"{primary}_low"], row[f"{primary}_high"]
             signs = "".join(MARKS[kind].sign for kind in kinds(row["flag"]))
-            cells.append(f"{_short(row[primary], 3)}{signs:1} [{_short(low)}, {_short(high)}]")
+            interval = f"[{_short(low)}, {_short(high)}]"
+            cells.append(f"{_short(row[primary], 3)}{signs:{width}} {interval}")
             cells.append(_short(row["kappa"]))
         shown.add_row(escape(str(method)), *cells)
     return shown

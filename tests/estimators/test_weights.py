@@ -18,6 +18,7 @@ from sleepshift.estimators import (
     SleepStager,
 )
 from sleepshift.estimators.objectives import SoftLabels
+from sleepshift.estimators.stored import starts_of
 from sleepshift.models.pretrained import save_weights
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.windows.windows import Windows
@@ -141,3 +142,9 @@ def test_a_network_with_several_last_layers_can_only_be_trained_whole():
     assert stager.fit(X, y).predict(X).shape == (20,)
     with pytest.raises(ValueError, match="several last layers"):
         LinearProbe(stager).fit(X, y)
+
+
+def test_the_starts_of_all_parts_are_known(weights, tiny):
+    assert starts_of(stager(None, tiny)) == []
+    taught = Distiller(stager(weights, tiny), stager(weights, tiny), SoftLabels())
+    assert [start.trained_on for start in starts_of(taught)] == [("elsewhere",)]

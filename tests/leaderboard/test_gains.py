@@ -43,6 +43,24 @@ def markdown(results) -> Callable[[pd.DataFrame], str]:
 # ---------------------------------------------------------------------- gains
 
 
+def test_a_student_that_saw_the_dataset_is_not_tested_and_weighs_on_no_other(
+    rows_of, tasks, facts, markdown
+) -> None:
+    better = np.add(STUDENT, [0.1, 0.2, 0.3, 0.05, 0.1, 0.2])
+    figures = {"student-only": STUDENT, "kd-softmax": better, "kd-feature": better + 0.1}
+    rows = rows_of(figures)
+    alone = rows[rows["method"] != "kd-feature"]
+    expected = gains(pairs(alone, tasks, facts), facts).set_index("method").loc["kd-softmax"]
+    rows["pretrained_saw"] = np.where(rows["method"] == "kd-feature", "yes", None)
+    found = gains(pairs(rows, tasks, facts), facts).set_index("method")
+    assert found.loc["kd-softmax", ["p", "p_holm"]].tolist() == [expected["p"], expected["p_holm"]]
+    assert found.loc["kd-feature", ["p", "p_holm"]].isna().all()
+    assert found.loc["kd-feature", "flag"] == "kd-feature: start saw this dataset"
+    text = markdown(rows)
+    assert "nan" not in text
+    assert "no test" in text
+
+
 def test_a_gain_is_the_mean_over_people_of_the_paired_difference(gains_of) -> None:
     better = np.add(STUDENT, [0.1, 0.2, 0.3, 0.0, 0.1, 0.2])
     found = gains_of({"student-only": STUDENT, "kd-softmax": better})
@@ -109,7 +127,7 @@ def test_people_who_gained_nothing_change_no_p(gains_of) -> None:
 def test_the_controls_come_first_or_last_in_a_pair_and_the_gain_is_the_same(facts) -> None:
     pair = {
         "task": "t", "group": "all", "n_people": 7, "smd": 1.0, "p": 0.03, "p_holm": 0.2,
-        "difference": 0.2, "difference_low": 0.1, "difference_high": 0.4,
+        "difference": 0.2, "difference_low": 0.1, "difference_high": 0.4, "flag": "",
     }  # fmt: skip
     found = gains(
         pd.DataFrame(

@@ -252,3 +252,9 @@ def test_what_scores_more_than_it_would_is_not_tested_and_weighs_on_no_other(
     without = pairs(saw, tasks, facts).set_index(pair)["p"]
     assert without.index[without.notna()].tolist() == [("attnsleep", "source-only")]
     assert pairs(rows, tasks)["p"].notna().all()
+    assert found["flag"].tolist() == [
+        "attnsleep@published: optimistic: its training pass is chosen on the test people"
+        if is_chosen
+        else ""
+        for is_chosen in chosen
+    ]

@@ -121,6 +121,11 @@ def test_holm_by_hand() -> None:
     assert holm(np.array([0.6, 0.7])).tolist() == [1, 1]
     assert holm(np.array([0.02])).tolist() == [0.02]
     assert holm(np.array([])).tolist() == []
+    # What is no test is in no family.
+    assert holm(np.array([0.02, np.nan, 0.01, np.nan])) == pytest.approx(
+        [0.02, np.nan, 0.02, np.nan], nan_ok=True
+    )
+    assert np.isnan(holm(np.array([np.nan]))).all()
 
 
 def holm_by_definition(p: list[float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -104,11 +105,8 @@ def test_a_truncated_file_is_one_line(path):
 def test_a_file_says_what_it_was_trained_on(path, tmp_path):
     known = read_pretrained(path)
     assert known == Pretrained("mine.safetensors", ("shhs", "mass"))
-    assert known.saw(["shhs"]) is True
-    assert known.saw(["sleep-edf"]) is False
     save_file(state(network()), tmp_path / "plain.safetensors")
     assert read_pretrained(tmp_path / "plain.safetensors") == Pretrained("plain.safetensors", None)
-    assert Pretrained("x", None).saw(["shhs"]) is None
 
 
 @pytest.mark.parametrize("words", ["shhs", "[1]", "{", "null"])
@@ -193,21 +191,33 @@ def test_without_what_reaches_the_hub_it_says_what_to_install(monkeypatch, tmp_p
         fetch_weights("hub:owner/net", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("trained_on", "saw"),
-    [
-        (["sleep-edf"], True),
-        (["shhs", "Sleep EDF Expanded"], True),
-        (["SLEEP_EDF_20"], True),
-        (["mass", "shhs"], False),
-        ([], False),
-        ([" - "], False),
-        (None, None),
-    ],
-)
-def test_a_dataset_is_known_under_the_names_that_people_write(trained_on, saw):
-    known = None if trained_on is None else tuple(trained_on)
-    assert Pretrained("mine", known).saw(["beetl", "sleep-edf"]) is saw
+def test_more_datasets_than_anybody_reads_are_none(path):
+    save_weights(network(), path, trained_on=[f"d{k}" for k in range(100)] + ["simulated"])
+    assert read_pretrained(path).trained_on is None
+    save_weights(network(), path, trained_on=[f"d{k}" for k in range(100)])
+    assert len(read_pretrained(path).trained_on) == 100
+
+
+def test_what_a_file_says_of_itself_can_stand_in_any_table(path):
+    nasty = "[red]evil[/red] | <img src=x onerror=alert(1)> ![p](http://x)\n`*_"
+    save_weights(network(), path, trained_on=[nasty, "睡眠"], name=nasty)
+    said = str(read_pretrained(path))
+    assert not set(said) & set("[]<>|!`*\n\\\"'")
+    assert len(read_pretrained(path).name) <= 80
+
+
+def test_a_kept_copy_that_somebody_changed_is_made_anew(path, tmp_path):
+    kept = keep_weights(path, tmp_path / "kept")
+    save_weights(network(seed=3), kept, trained_on=["shhs"])
+    assert keep_weights(path, tmp_path / "kept").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a|b\nc.safetensors", "l" * 240 + ".safetensors", "x y", ".."])
+def test_any_name_of_a_file_makes_a_plain_one(path, tmp_path, name):
+    kept = keep_weights(path, tmp_path / "kept", name)
+    assert kept.parent == tmp_path / "kept"
+    assert re.fullmatch(r"[\w.@-]{1,110}", kept.name)
+    load_weights(network(seed=5), kept)
 
 
 def test_a_kept_copy_is_named_by_what_is_in_it(path, tmp_path):

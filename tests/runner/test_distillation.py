@@ -381,6 +381,15 @@ def _plain_teacher(settings: Any) -> Any:
     return Distiller(teacher, stager(settings), SoftLabels(temperature=1.0))
 
 
+def test_what_is_set_of_the_teacher_holds_for_the_teacher_that_is_tested(grid) -> None:
+    pair = [METHODS["teacher"], METHODS["kd-softmax"]]
+    plan = grid.plan(pair, overrides={"teacher__weight_decay": 0.5}, folds=["0"])
+    bound, taught = (plan.cells[cell.key] for cell in plan.grid)
+    assert bound.estimator.weight_decay == taught.estimator.teacher.weight_decay == 0.5
+    assert taught.estimator.student.weight_decay == 0.0
+    assert bound.artifact in taught.needs.values()
+
+
 def test_any_classifier_can_teach_by_its_probabilities(toy_views_task, tmp_path, make_grid) -> None:
     # Longer nights, so that everybody has every stage: it knows no others.
     toy_views_task.write_text(toy_views_task.read_text().replace("hours = 0.5", "hours = 1.0"))

@@ -223,6 +223,26 @@ def test_windows_that_were_packed_just_now_are_left_alone(run) -> None:
     assert packed.exists()
 
 
+def test_weights_that_no_row_and_no_search_names_are_removed_after_a_day(run) -> None:
+    weights = run / "weights"
+    weights.mkdir()
+    names = ("named@00000000", "searched@11111111", "old@22222222", "new@33333333")
+    for name in names:
+        (weights / f"{name}.safetensors").write_text("x")
+        then = time.time() - (0 if name.startswith("new") else 2 * 86400)
+        os.utime(weights / f"{name}.safetensors", (then, then))
+    record = json.loads((run / "grid.json").read_text())
+    record["cells"][0]["settings"] += " weights=named@00000000.safetensors"
+    (run / "grid.json").write_text(json.dumps(record))
+    search = folder(run / "search" / "s")
+    path = str(weights / "searched@11111111.safetensors")
+    facts = {"cells": [], "artifacts": [], "windows": [], "combinations": [{"weights": path}]}
+    (search / "record.json").write_text(json.dumps(facts))
+    removed = take_stock(run).prune()
+    assert [item.path.name for item in removed] == ["old@22222222.safetensors"]
+    assert len(list(weights.iterdir())) == 3
+
+
 def test_nothing_behind_a_link_is_counted_or_removed(run, tmp_path) -> None:
     outside = folder(tmp_path / "outside" / ("4" * 20), age=9 * 86400)
     (run / "cells" / ("5" * 20)).symlink_to(outside)

@@ -31,6 +31,8 @@ class DatasetInfo:
     people_of : tuple of str or None
         Other datasets that have the same people under other names; None where that is up to
         the folder that is read.
+    also_called : tuple of str
+        Other names that people write for it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class DatasetInfo:
     url: str
     citation: str
     people_of: tuple[str, ...] | None = ()
+    also_called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

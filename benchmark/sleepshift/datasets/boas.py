@@ -77,6 +77,7 @@ class Boas(FolderDataset):
         url="https://openneuro.org/datasets/ds005555",
         citation="Lopez-Larraz et al., Bitbrain Open Access Sleep Dataset, OpenNeuro, "
         "doi:10.18112/openneuro.ds005555.v1.1.0",
+        also_called=("ds005555", "Bitbrain Open Access Sleep"),
     )
     layout = "participants.tsv and sub-N/eeg/sub-N_task-Sleep_acq-psg_eeg.edf, ..._acq-headband_..."
     scheme = "aasm5"

@@ -71,6 +71,7 @@ class Hmc(FolderDataset):
         citation="Alvarez-Estevez and Rijsman (2022), PhysioNet, doi:10.13026/t79q-fr32; "
         "Alvarez-Estevez and Rijsman (2021), PLoS ONE 16(8), doi:10.1371/journal.pone.0256111; "
         "Goldberger et al. (2000), Circulation 101(23), doi:10.1161/01.CIR.101.23.e215",
+        also_called=("Haaglanden Medisch Centrum",),
     )
     layout = "SN001.edf beside SN001_sleepscoring.edf, and so on"
     scheme = "aasm5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,6 @@ __all__ = ["SEPARATOR", "Joined"]
 SEPARATOR = ":"
 
 _UNSCORED = "unscored"
-# Datasets whose people are the same, under names that cannot be matched.
-_SAME_PEOPLE = ({"beetl", "sleep-edf"},)
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,7 @@ class Joined(Dataset):
         download="that of its parts",
         url="",
         citation="",
+        people_of=None,
     )
     needs_folder = False
 
@@ -112,9 +112,12 @@ class Joined(Dataset):
             raise TaskError("parts: name two datasets or more, each with a label of its own")
         self.channels = tuple(made[0].channels)
         self.reads_files = any(part.dataset.reads_files for part in made)
-        names = {part.dataset.info.name for part in made}
-        if same := next((pair for pair in _SAME_PEOPLE if pair <= names), None):
-            raise TaskError(f"parts: {' and '.join(sorted(same))} are of the same people")
+        from sleepshift.datasets.relatives import same_people
+
+        names = sorted({part.dataset.info.name for part in made})
+        for one, other in combinations(names, 2):
+            if same_people(one, other):
+                raise TaskError(f"parts: {one} and {other} are of the same people")
         for part in made:
             if set(part.channels) != set(self.channels):
                 raise TaskError(

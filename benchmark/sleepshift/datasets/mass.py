@@ -105,6 +105,7 @@ class Mass(FolderDataset):
         download="by application; 200 nights",
         url="http://ceams-carsm.ca/mass/",
         citation="O'Reilly et al. (2014), J. Sleep Res. 23(6), doi:10.1111/jsr.12169",
+        also_called=("Montreal Archive of Sleep Studies",),
     )
     layout = "01-0S-NNNN PSG.edf and 01-0S-NNNN Base.edf, S from 1 to 5"
     scheme = "aasm5"

@@ -9,10 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sleepshift.models import build_model
-from sleepshift.models.pretrained import load_weights
+from sleepshift.models.pretrained import Pretrained, load_weights, read_pretrained
 from sleepshift.windows.windows import Windows
 
-__all__ = ["StoredNetwork"]
+__all__ = ["StoredNetwork", "starts_of"]
 
 
 class StoredNetwork:
@@ -76,3 +76,25 @@ class StoredNetwork:
         network = self._empty(shape, self.sfreq_, n_outputs).eval()
         setattr(self, self._network, network)
         return network
+
+
+def starts_of(estimator: Any) -> list[Pretrained]:
+    """Weights that the networks of an estimator, or of its parts, start from.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    list of Pretrained
+        Each file once.
+
+    Raises
+    ------
+    TaskError
+        If a file cannot be read.
+    """
+    parts = [estimator, *estimator.get_params().values()]
+    starts = [part.weights for part in parts if isinstance(part, StoredNetwork) and part.weights]
+    return [read_pretrained(weights) for weights in dict.fromkeys(starts)]

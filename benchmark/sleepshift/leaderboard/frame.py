@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sleepshift.leaderboard.marks import start_facts
 from sleepshift.leaderboard.metrics import (
     METRICS,
     f1_per_stage,
@@ -137,13 +138,21 @@ def _person_row(
         "fit_seconds": round(facts["fit_seconds"], 3),
         "predict_seconds": round(facts["predict_seconds"], 3),
         "n_parameters": facts["n_parameters"],
-        **{name: facts.get(name) for name in SOMETIMES},
+        "chosen_pass": facts.get("chosen_pass"),
+        **_starts(facts, task),
         "scheme": facts["scheme"],
         "confusion": _write_rows(counts.tolist()),
         "reliability": _write_rows(person["reliability"]),
         "windows": facts["windows"],
         "versions": " ".join(f"{k}={v}" for k, v in facts["versions"].items()),
     }
+
+
+def _starts(facts: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """What is said of the weights that networks began with."""
+    if facts.get("pretrained") is not None:  # older versions kept words alone
+        return {"pretrained": facts["pretrained"], "pretrained_saw": "unknown"}
+    return start_facts(facts.get("starts", ()), task.get("sources", [task["dataset"]]))
 
 
 def person_figures(counts: np.ndarray, scheme: str, scored: str) -> dict[str, float]:

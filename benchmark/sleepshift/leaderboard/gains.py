@@ -39,7 +39,8 @@ def gains(pairs: pd.DataFrame, methods: Mapping[str, Mapping[str, Any]]) -> pd.D
         One row per task, group, method and reference: the mean over people of the
         difference, its 95 % bootstrap interval over people, the two-sided p-value of the
         pair, and the same corrected by Holm's method over the methods held against one
-        reference in one group. Empty where no task has the references.
+        reference in one group; ``flag`` says where there is no p-value and why. Empty where no
+        task has the references.
     """
     ours = pairs[pairs[["method", "other"]].isin(distilled(methods)).all(axis=1)]
     found = []
@@ -50,7 +51,7 @@ def gains(pairs: pd.DataFrame, methods: Mapping[str, Mapping[str, Any]]) -> pd.D
                 against["p_holm"] = holm(against["p"].to_numpy())
                 found.append(against.assign(task=task, group=group, reference=reference))
     columns = ["task", "group", "method", "reference", "n_people"]
-    columns += ["gain", "gain_low", "gain_high", "p", "p_holm"]
+    columns += ["gain", "gain_low", "gain_high", "p", "p_holm", "flag"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame()
 
 
@@ -62,7 +63,7 @@ def _against(part: pd.DataFrame, reference: str) -> pd.DataFrame:
     turned = {"difference": "gain", "difference_low": "gain_high", "difference_high": "gain_low"}
     below = below.rename(columns={"other": "method", **turned})
     below[list(names.values())] *= -1
-    kept = ["method", "n_people", *names.values(), "p"]
+    kept = ["method", "n_people", *names.values(), "p", "flag"]
     return pd.concat([above[kept], below[kept]], ignore_index=True)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-__all__ = ["MARKS", "Mark", "fair", "inflated", "kinds", "marks", "words"]
+__all__ = ["MARKS", "Mark", "fair", "inflated", "kinds", "marks", "start_facts", "words"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ def marks(facts: Mapping[str, Any], rows: pd.DataFrame | None = None) -> list[st
     rows : DataFrame or None
         Rows of `results_frame` of the method.
 
+    Returns
+    -------
+    list of str
+        Keys of `MARKS`.
+
     Examples
     --------
     >>> marks({"privileged": False}, pd.DataFrame({"pretrained_saw": ["no", "yes"]}))
@@ -92,23 +97,99 @@ def marks(facts: Mapping[str, Any], rows: pd.DataFrame | None = None) -> list[st
     return found
 
 
-def fair(found: list[str]) -> bool:
-    """Whether a method with these marks is a competitor, and has a rank."""
+def start_facts(starts: Sequence[Mapping[str, Any]], datasets: Sequence[str]) -> dict[str, Any]:
+    """What rows say of the weights that networks began with.
+
+    Parameters
+    ----------
+    starts : sequence of mapping
+        ``name`` and ``trained_on`` of each file.
+    datasets : sequence of str
+        Those that the tested people are from.
+
+    Returns
+    -------
+    dict
+        ``pretrained`` names the files and what they say they were trained on;
+        ``pretrained_saw`` is "yes", "no" or "unknown". Both are None where all began afresh.
+
+    Examples
+    --------
+    >>> start_facts([{"name": "mine", "trained_on": ["shhs"]}], ["shhs"])
+    {'pretrained': 'mine (trained on shhs)', 'pretrained_saw': 'yes'}
+    """
+    from sleepshift.datasets.relatives import common_people
+    from sleepshift.models.pretrained import Pretrained
+
+    if not starts:
+        return {"pretrained": None, "pretrained_saw": None}
+    told = [common_people(start["trained_on"], datasets) for start in starts]
+    said = [str(Pretrained(start["name"], start["trained_on"])) for start in starts]
+    answer = "yes" if True in told else "unknown" if None in told else "no"
+    return {"pretrained": "; ".join(said), "pretrained_saw": answer}
+
+
+def fair(found: Sequence[str]) -> bool:
+    """Whether a method with these marks is a competitor, and has a rank.
+
+    Parameters
+    ----------
+    found : sequence of str
+        Of `marks`.
+
+    Returns
+    -------
+    bool
+    """
     return all(MARKS[kind].competes for kind in found)
 
 
-def inflated(found: list[str]) -> bool:
-    """Whether a method with these marks scores more than it would on others."""
+def inflated(found: Sequence[str]) -> bool:
+    """Whether a method with these marks scores more than it would on others.
+
+    Parameters
+    ----------
+    found : sequence of str
+        Of `marks`; other words count for nothing.
+
+    Returns
+    -------
+    bool
+    """
     return any(kind in MARKS and MARKS[kind].inflated for kind in found)
 
 
-def words(found: list[str]) -> str:
-    """Marks as the tables have them: ``"; "`` between them, empty where there are none."""
+def words(found: Sequence[str]) -> str:
+    """Marks as the tables have them.
+
+    Parameters
+    ----------
+    found : sequence of str
+        Of `marks`.
+
+    Returns
+    -------
+    str
+        ``"; "`` between them, empty where there are none.
+    """
     return "; ".join(MARKS[kind].flag for kind in found)
 
 
 def kinds(flag: str) -> list[str]:
     """Kinds of the marks that `words` wrote.
+
+    Parameters
+    ----------
+    flag : str
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    KeyError
+        If it is no such text.
 
     Examples
     --------

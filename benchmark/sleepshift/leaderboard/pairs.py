@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sleepshift.leaderboard.marks import inflated, marks
+from sleepshift.leaderboard.marks import inflated, marks, words
 from sleepshift.leaderboard.statistics import (
     BOOTSTRAP_SEED,
     bootstrap_interval,
@@ -20,7 +20,7 @@ from sleepshift.leaderboard.statistics import (
 __all__ = ["COLUMNS", "paired", "pairs", "smallest_p"]
 
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "smd", "p", "p_holm")
-COLUMNS = ("task", "group", "method", "other", "n_people", *_DIFFERENCE)
+COLUMNS = ("task", "group", "method", "other", "n_people", *_DIFFERENCE, "flag")
 
 #: From so many people on Wilcoxon's test takes the place of permutations, as in MOABB.
 PERMUTATION_CUTOFF = 20
@@ -57,7 +57,7 @@ def pairs(
         deviation of the differences (``smd``); two-sided p-values, and the same corrected
         by Holm's method for all pairs of the group. Where one of the two scores more than it
         would on others (its pass is chosen on the test people, its weights saw the dataset)
-        there is the difference, and no p-value.
+        there is the difference, and no p-value; ``flag`` says which and why.
     """
     found, empty = [], pd.DataFrame(columns=list(COLUMNS))
     for (task, group), part in groups(rows):
@@ -65,22 +65,24 @@ def pairs(
         if len(people) < 2 or people.shape[1] < 2:
             continue
         order = people.mean().sort_values(ascending=False, kind="stable").index
-        corrected = _corrected(paired(people[order]), _inflated(part, methods or {}))
-        found.append(corrected.assign(task=task, group=group))
+        of_group = _without_tests(paired(people[order]), _inflated(part, methods or {}))
+        of_group["p_holm"] = holm(of_group["p"].to_numpy())
+        found.append(of_group.assign(task=task, group=group))
     return pd.concat(found, ignore_index=True)[list(COLUMNS)] if found else empty
 
 
-def _inflated(part: pd.DataFrame, methods: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _inflated(part: pd.DataFrame, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Methods that score more than they would on others, and why."""
     marked = {m: marks(methods[m], own) for m, own in part.groupby("method") if m in methods}
-    return {m for m, found in marked.items() if inflated(found)}
+    return {m: f"{m}: {words(found)}" for m, found in marked.items() if inflated(found)}
 
 
-def _corrected(of_group: pd.DataFrame, without_test: set[str]) -> pd.DataFrame:
-    """Corrected p-values of a group's pairs, and none of pairs with a method `without_test`."""
-    tested = ~of_group[["method", "other"]].isin(without_test).any(axis=1)
-    of_group["p"] = of_group["p"].where(tested)
-    of_group.loc[tested, "p_holm"] = holm(of_group.loc[tested, "p"].to_numpy())
-    return of_group
+def _without_tests(of_group: pd.DataFrame, why: Mapping[str, str]) -> pd.DataFrame:
+    """A group's pairs with their flags; those that have one without a p-value."""
+    both = zip(of_group["method"], of_group["other"], strict=True)
+    flags = ["; ".join(why[m] for m in pair if m in why) for pair in both]
+    tested = np.array([not flag for flag in flags])
+    return of_group.assign(p=of_group["p"].where(tested), flag=flags)
 
 
 def smallest_p(n_people: int, n_pairs: int) -> float:

@@ -106,14 +106,19 @@ def holm(p: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     p : ndarray, shape (n_tests,)
+        NaN is no test: it stays, and the family is smaller by it.
+
+    Returns
+    -------
+    ndarray, shape (n_tests,)
 
     Examples
     --------
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]
     """
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(stepped)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1))
+    corrected = np.full(len(p), np.nan)
     corrected[order] = stepped.clip(max=1)
     return corrected

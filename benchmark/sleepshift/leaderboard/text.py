@@ -236,7 +236,8 @@ def _gains(part: pd.DataFrame, primary: str) -> list[str]:
 
 def _gain(row: pd.Series) -> str:
     interval = f"[{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]"
-    return f"{row['gain']:+.3f} {interval}, p = {row['p_holm']:.2g}"
+    tested = f"p = {row['p_holm']:.2g}" if not np.isnan(row["p_holm"]) else "no test"
+    return f"{row['gain']:+.3f} {interval}, {tested}"
 
 
 def _sleep(part: pd.DataFrame, order: list[str]) -> list[str]:

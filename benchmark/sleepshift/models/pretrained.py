@@ -23,6 +23,7 @@ __all__ = [
     "Pretrained",
     "fetch_weights",
     "keep_weights",
+    "kept_name",
     "load_weights",
     "read_pretrained",
     "save_weights",
@@ -33,7 +34,7 @@ __all__ = [
 HUB = "hub:"
 
 _HEAD = "final_layer."
-_FIELD = "trained_on"
+_FIELD, _MOST_NAMES = "trained_on", 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Pretrained:
         Of the file, or of the place on the hub it came from.
     trained_on : tuple of str or None
         Names of datasets; None where the file does not say.
+
+    Examples
+    --------
+    >>> str(Pretrained("mine", ("sleep-edf", "shhs")))
+    'mine (trained on sleep-edf, shhs)'
     """
 
     name: str
@@ -55,37 +61,6 @@ class Pretrained:
         if self.trained_on is None:
             return f"{self.name} (it does not say what it was trained on)"
         return f"{self.name} (trained on {', '.join(self.trained_on) or 'nothing'})"
-
-    def saw(self, datasets: Sequence[str]) -> bool | None:
-        """Whether it was trained on one of these datasets.
-
-        Names are compared by their letters and digits, and one that begins with the other
-        counts: a file is free to say "Sleep-EDF-20" or "sleepedfx".
-
-        Parameters
-        ----------
-        datasets : sequence of str
-            All names of a task's dataset.
-
-        Returns
-        -------
-        bool or None
-            None where the file does not say.
-
-        Examples
-        --------
-        >>> Pretrained("mine", ("Sleep-EDF-20", "shhs")).saw(["beetl", "sleep-edf"])
-        True
-        """
-        if self.trained_on is None:
-            return None
-        return any(_alike(one, other) for one in self.trained_on for other in datasets)
-
-
-def _alike(one: str, other: str) -> bool:
-    bare = ["".join(filter(str.isalnum, name)).casefold() for name in (one, other)]
-    short, long = sorted(bare, key=len)
-    return bool(short) and long.startswith(short)
 
 
 def save_weights(
@@ -129,6 +104,14 @@ def save_weights(
 def weights_hash(path: Path | str) -> str:
     """SHA-256 of a file of weights.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     TaskError
@@ -150,6 +133,16 @@ def _hashed(path: str, changed: int, size: int) -> str:
 def read_pretrained(path: Path | str) -> Pretrained:
     """What a file of weights says of itself.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Pretrained
+        Its words are letters, digits and few signs, whatever the file holds; one that names
+        more than 100 datasets says nothing.
+
     Raises
     ------
     TaskError
@@ -163,14 +156,16 @@ def read_pretrained(path: Path | str) -> Pretrained:
         trained_on = json.loads(facts[_FIELD])
     except (KeyError, ValueError, RecursionError):
         return Pretrained(name, None)
-    if not isinstance(trained_on, list) or not all(isinstance(one, str) for one in trained_on):
+    if not isinstance(trained_on, list) or len(trained_on) > _MOST_NAMES:
         return Pretrained(name, None)
-    return Pretrained(name, tuple(_plain(one) for one in trained_on[:100]))
+    if not all(isinstance(one, str) for one in trained_on):
+        return Pretrained(name, None)
+    return Pretrained(name, tuple(_plain(one) for one in trained_on))
 
 
 def _plain(text: str) -> str:
-    """What a file says of itself, fit for a table."""
-    return "".join(c for c in text if c.isprintable() and c.isascii())[:80]
+    """What a file says of itself, fit for any table and a file's name."""
+    return re.sub(r"[^A-Za-z0-9 .,+@/()-]+", "_", text)[:80].strip(" _")
 
 
 def load_weights(module: nn.Module, path: Path | str) -> None:
@@ -240,6 +235,7 @@ def fetch_weights(place: str, folder: Path) -> Path:
     Returns
     -------
     Path
+        As of `keep_weights`.
 
     Raises
     ------
@@ -249,9 +245,8 @@ def fetch_weights(place: str, folder: Path) -> Path:
     name = place.removeprefix(HUB)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise TaskError(f"weights {place}: write it as {HUB}owner/name")
-    path = folder / f"{name.replace('/', '@')}.safetensors"
-    if path.is_file():
-        return path
+    if kept := sorted(folder.glob(f"{name.replace('/', '@')}@*.safetensors")):
+        return kept[-1]
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
@@ -259,19 +254,30 @@ def fetch_weights(place: str, folder: Path) -> Path:
             f"weights {place}: pip install huggingface_hub, or name a safetensors file"
         ) from None
     try:
-        content = Path(hf_hub_download(name, "model.safetensors")).read_bytes()
+        path = Path(hf_hub_download(name, "model.safetensors"))
     except Exception as error:  # noqa: BLE001 - the hub's own errors are many, all of them hers
         raise TaskError(
             f"weights {place} cannot be had ({one_line(error, 150)}); check the name and the "
             "connection, or name a safetensors file"
         ) from None
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, content)
-    return path
+    return keep_weights(path, folder, name)
 
 
-def keep_weights(path: Path, folder: Path) -> Path:
+def kept_name(path: Path, name: str | None = None) -> str:
+    """How `keep_weights` calls a file: by its name and what is in it."""
+    found = weights_hash(path)[:8]
+    stem = (name or path.name).removesuffix(".safetensors").removesuffix(f"@{found}")
+    return f"{_plain(stem).replace('/', '@').replace(' ', '_')}@{found}.safetensors"
+
+
+def keep_weights(path: Path, folder: Path, name: str | None = None) -> Path:
     """Copy a file of weights to a folder, under a name that says what is in it.
+
+    Parameters
+    ----------
+    path, folder : Path
+    name : str, optional
+        What to call it; the file's own name.
 
     Returns
     -------
@@ -284,9 +290,8 @@ def keep_weights(path: Path, folder: Path) -> Path:
         If it is no safetensors file.
     """
     read_pretrained(path)
-    stem, found = path.name.removesuffix(".safetensors"), weights_hash(path)[:8]
-    kept = folder / f"{stem.removesuffix(f'@{found}')}@{found}.safetensors"
-    if not kept.is_file():
+    kept = folder / kept_name(path, name)
+    if not kept.is_file() or weights_hash(kept) != weights_hash(path):
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(kept, path.read_bytes())
     return kept
@@ -296,8 +301,12 @@ def _opened(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.is_dir():
+            raise IsADirectoryError
         return safe_open(path, framework="pt")
     except FileNotFoundError:
         raise TaskError(f"weights {path}: there is no such file") from None
+    except IsADirectoryError:
+        raise TaskError(f"weights {path}: it is a folder; name a safetensors file") from None
     except (SafetensorError, OSError) as error:
         raise TaskError(f"weights {path}: no safetensors file ({one_line(error, 100)})") from None

@@ -42,6 +42,11 @@ class DatasetSection(Section):
     download: str
     params: dict[str, Any] = {}
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the datasets that the people are from: those that are joined, or itself."""
+        return [part["name"] for part in self.params.get("parts", ())] or [self.name]
+
     @model_validator(mode="after")
     def _exists(self) -> DatasetSection:
         from sleepshift.datasets import dataset_class

@@ -148,6 +148,7 @@ def _merge(
             "commands": list(dict.fromkeys([*before, command])),
             "simulated": task.simulated,
             "dataset": task.dataset.name,
+            "sources": task.dataset.sources,
             "scheme": task.windows.scheme,
             "protocol": task.protocol.kind,
             "folds": {fold.name: fold.group for fold in data.folds},

@@ -33,6 +33,7 @@ KINDS = {
     "artifacts": "shared models",
     "outputs": "cached outputs",
     "windows": "window stores",
+    "weights": "weights to start from",
     "search": "searches",
     "submissions": "submissions",
     "wandb": "tracked runs",
@@ -122,11 +123,15 @@ class _Needs:
     artifacts: set[str] | None = field(default_factory=set)
     windows: set[str] | None = field(default_factory=set)
     outputs: bool = False
+    #: What rows and searches say of their settings, names of files among it.
+    settings: str = ""
 
     def have(self, kind: str, name: str) -> bool:
         """Whether an item of that kind is needed."""
         if kind == "outputs":
             return self.outputs
+        if kind == "weights":
+            return name in self.settings
         names = getattr(self, kind, None)
         return names is None or name in names
 
@@ -161,7 +166,7 @@ def take_stock(root: Path) -> Inventory:
             needed = _may_be_in_use(item)
         elif item.kind == DAMAGED:
             needed = False
-        elif room == "windows" and not needed:
+        elif room in ("windows", "weights") and not needed:
             # A run packs the windows of all its tasks before it says that it needs them.
             needed = time.time() - item.changed < _DAY
         found.items.append(Item(**{**vars(item), "needed": needed}))
@@ -241,7 +246,9 @@ def _items(root: Path) -> Iterator[tuple[str, Item]]:
                 yield room, _item(LEFT_OVER, path)
             elif path.name.startswith(".damaged-"):
                 yield room, _item(DAMAGED, path)
-            elif path.is_dir() and (room != "wandb" or "run-" in path.name):
+            elif (room == "weights" and path.is_file()) or (
+                path.is_dir() and (room != "wandb" or "run-" in path.name)
+            ):
                 yield room, _item(kind, path)
     for room in (".", "failures", "plans"):
         for path in _entries(root, room):
@@ -307,6 +314,7 @@ def _needs_of_grid(root: Path, grid: dict[str, Any], found: Inventory) -> _Needs
         artifacts=_union(models),
         windows=_union(windows),
         outputs=any(state.missing for state in found.tasks.values()),
+        settings=" ".join({cell["settings"] for cell in cells}),
     )
     if needs.artifacts is None:
         found.notes.append(
@@ -321,6 +329,7 @@ def _needs_of_grid(root: Path, grid: dict[str, Any], found: Inventory) -> _Needs
 def _add_search(needs: _Needs, search: Path, found: Inventory) -> None:
     """Add what a search refers to; one whose record cannot be read may need everything."""
     record = _read(search / "record.json")
+    needs.settings += f" {record.get('overrides')} {record.get('combinations')}"
     for kind in ("cells", "artifacts", "windows"):
         known = getattr(needs, kind)
         setattr(needs, kind, _union([known, _names(record.get(kind))]))

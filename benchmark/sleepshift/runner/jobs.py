@@ -6,16 +6,15 @@ import os
 import platform
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
-from sleepshift.datasets import dataset_class
 from sleepshift.estimators.routing import fit_routed
-from sleepshift.estimators.stored import StoredNetwork
-from sleepshift.models.pretrained import read_pretrained
+from sleepshift.estimators.stored import starts_of
 from sleepshift.runner.artifacts import ArtifactStore
 from sleepshift.runner.costs import Cost, measured
 from sleepshift.runner.counts import person_counts
@@ -85,7 +84,7 @@ def run_cell(job: CellJob, plan: Plan, store: ArtifactStore) -> None:
         "predict_seconds": predict_seconds,
         "n_parameters": _n_parameters(fitted),
         "chosen_pass": chosen,
-        **_pretrained(job),
+        "starts": [asdict(start) for start in starts_of(job.estimator)],
         "scheme": job.data.task.windows.scheme,
         "windows": job.data.windows.name,
         "versions": _versions([*job.needs.values(), *filter(None, [job.artifact])], store),
@@ -160,22 +159,6 @@ def _n_parameters(fitted: Any) -> int | None:
         return int(fitted.n_parameters_)
     except AttributeError:
         return None
-
-
-def _pretrained(job: CellJob) -> dict[str, str | None]:
-    """Weights that the networks of a method start from, and whether they saw the dataset."""
-    parts = [job.estimator, *job.estimator.get_params().values()]
-    starts = [part.weights for part in parts if isinstance(part, StoredNetwork) and part.weights]
-    if not starts:
-        return {"pretrained": None, "pretrained_saw": None}
-    asked = job.data.task.dataset
-    names = [asked.name, *(part["name"] for part in asked.params.get("parts", ()))]
-    others = [dataset_class(name).info.people_of for name in names]
-    all_names = [*names, *(name for kin in others for name in kin or ())]
-    found = [read_pretrained(weights) for weights in dict.fromkeys(starts)]
-    saw = [one.saw(all_names) for one in found]
-    told = "yes" if any(saw) else "unknown" if None in [*saw, *others] else "no"
-    return {"pretrained": "; ".join(map(str, found)), "pretrained_saw": told}
 
 
 def _best_pass(fitted: Any, job: CellJob, truth: np.ndarray) -> tuple[np.ndarray, int]:

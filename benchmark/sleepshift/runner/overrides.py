@@ -14,13 +14,14 @@ from sleepshift.models.catalogue import check_sequence, model_spec
 from sleepshift.protocol.task import Task, TrainingSection
 from sleepshift.runner.keys import describe
 
-__all__ = ["check_overrides", "override", "settings_of"]
+__all__ = ["check_overrides", "override", "own_overrides", "settings_of"]
 
 # Parameters that make a method what it is, or belong to the grid.
 _FIXED = {"random_state", "data_seed", "device", "verbose", "channels", "domain", "trainable"}
 _FIXED |= {"base", "encoder", "estimator", "classifier", "steps"}
 _FIXED |= {"teacher", "student", "loss", "pretraining", "start", "unlabeled", "mutual", "cache"}
 _FIXED |= {"pretraining_epochs"}
+_TEACHER = "teacher__"
 
 
 def check_overrides(
@@ -57,7 +58,7 @@ def check_overrides(
             known |= {
                 p for path in estimator.get_params() for p in (path, path.rpartition("__")[2])
             }
-            override(estimator, overrides)
+            override(estimator, own_overrides(method, overrides))
             try:
                 describe(estimator)
                 for part in estimator.get_params().values():
@@ -70,6 +71,24 @@ def check_overrides(
             f"--set {unknown[0]}: no chosen method has it; settings of all are "
             f"{', '.join(TrainingSection.model_fields)}"
         )
+
+
+def own_overrides(method: Method, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What overrides mean to a method: to the teacher alone, what they say of a teacher.
+
+    Parameters
+    ----------
+    method : Method
+    overrides : mapping
+
+    Returns
+    -------
+    dict
+    """
+    said = {}
+    if method.privileged:
+        said = {k.removeprefix(_TEACHER): v for k, v in overrides.items() if k.startswith(_TEACHER)}
+    return {**overrides, **said}
 
 
 def override(estimator: Any, overrides: Mapping[str, Any]) -> None:

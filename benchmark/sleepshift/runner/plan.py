@@ -11,10 +11,11 @@ from typing import Any
 from sleepshift.digest import digest
 from sleepshift.errors import TaskError
 from sleepshift.methods import Method, Settings
+from sleepshift.models.pretrained import kept_name
 from sleepshift.protocol.fold import Fold
 from sleepshift.protocol.task import Task
 from sleepshift.runner.keys import Keyed
-from sleepshift.runner.overrides import check_overrides, override, settings_of
+from sleepshift.runner.overrides import check_overrides, override, own_overrides, settings_of
 from sleepshift.windows import Windows, open_store
 
 __all__ = [
@@ -191,8 +192,10 @@ def plan(
 
 
 def _said(name: str, value: Any) -> Any:
-    """A setting as rows have it: of a file its name, wherever it lies."""
-    return Path(value).name if name.rpartition("__")[2] == "weights" and value else value
+    """A setting as rows have it: of a file its name and what is in it, wherever it lies."""
+    if name.rpartition("__")[2] != "weights" or not isinstance(value, (str, Path)):
+        return value
+    return kept_name(Path(value))
 
 
 def chosen_folds(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
@@ -232,7 +235,7 @@ class _Recipe:
     def keyed(self) -> Keyed:
         """The estimator, made when the first fold can use it."""
         estimator = self.method.make(self.settings)
-        override(estimator, self.overrides)
+        override(estimator, own_overrides(self.method, self.overrides))
         return Keyed(estimator)
 
     def plan(self, plan: Plan, data: TaskData, fold: Fold) -> dict[str, Any]:
