@@ -387,7 +387,7 @@ def test_what_is_set_of_the_teacher_holds_for_the_teacher_that_is_tested(grid) -
     bound, taught = (plan.cells[cell.key] for cell in plan.grid)
     assert bound.estimator.weight_decay == taught.estimator.teacher.weight_decay == 0.5
     assert taught.estimator.student.weight_decay == 0.0
-    assert bound.artifact in taught.needs.values()
+    assert bound.artifact in plan.fits[taught.artifact].needs.values()
 
 
 def test_any_classifier_can_teach_by_its_probabilities(toy_views_task, tmp_path, make_grid) -> None:
