@@ -16,6 +16,7 @@ __all__ = [
     "as_view",
     "as_windows",
     "encode",
+    "labels_of",
     "split_people",
     "split_positions",
 ]
@@ -234,6 +235,13 @@ def split_positions(
 
 
 def labels_of(X: Any, y: Any) -> Any:
+    """Labels to learn from: y, or those that X carries.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or some are withheld.
+    """
     if y is None and not isinstance(X, Windows):
         raise ValueError("labels are missing, and these windows carry none")
     y = X.y if y is None else y

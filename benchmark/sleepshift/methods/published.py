@@ -6,8 +6,9 @@ summary says which.
 
 AttnSleep (Eldele et al. 2021, IEEE TNSRE 29, 809-818, and the code of its authors) kept, of
 every fold, the pass that was most accurate on the test people, and counted their stages in its
-class weights. The first is kept in ``attnsleep@published``, the second nowhere: an estimator
-is not given the stages of test people. The task says rate, passes and batches, which were
+class weights. The first is kept in ``attnsleep@published`` (by the share of right windows, where
+theirs was the mean of the accuracies of batches), the second nowhere: an estimator is not given
+the stages of test people. The task says rate, passes and batches, which were
 1e-3, 100 and 128.
 
 Of the entries to task 1 of the BEETL competition (NeurIPS 2021) by the team of the repository
