@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sleepshift.cli_options import local_weights
 from sleepshift.digest import digest
+from sleepshift.errors import TaskError
 
 
 def _one_line_error(result: tuple[int, str, str]) -> str:
@@ -312,7 +314,7 @@ def test_weights_that_are_not_there_are_one_line(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     run = ["run", toy_task, "--methods", "source-only", "--out", tmp_path / "runs"]
     for weights, words in {
-        tmp_path / "nothing": "there is no such file",
+        tmp_path / "nothing": "cannot be read",
         toy_task: "no safetensors file",
         "hub:a/b": "pip install huggingface_hub, or name a safetensors file",
     }.items():
@@ -348,6 +350,17 @@ def test_what_is_learned_of_datasets_later_holds_for_cells_that_are_stored(
     said = sleepshift(*run)[1]
     assert "0 jobs scored, 1 kept" in said
     assert "~ its network began with weights that were trained on this dataset" in said
+
+
+def test_parameters_that_are_called_weights_and_are_no_file_stay_what_they_are(tmp_path) -> None:
+    assert local_weights("weights", "distance", tmp_path) == "distance"
+    assert local_weights("estimator__weights", [1, 2], tmp_path) == [1, 2]
+    assert local_weights("weights", None, tmp_path) is None
+    assert local_weights("lr", "mine.safetensors", tmp_path) == "mine.safetensors"
+    for home in ("~nobody-here/x.safetensors", "~/no such file.safetensors"):
+        with pytest.raises(TaskError, match="there is no such file"):
+            local_weights("weights", home, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_weights_at_the_same_path_do_not_mix_with_the_first(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,22 +117,13 @@ def local_weights(name: str, value: Any, out: Path) -> Any:
     TaskError
         If they cannot be had, or are no safetensors file.
     """
-    from sleepshift.models.pretrained import HUB, fetch_weights, keep_weights
+    from sleepshift.models.pretrained import HUB, fetch_weights, keep_weights, names_weights
 
-    if not _is_weights(name, value):
+    value = os.path.expanduser(value) if isinstance(value, str) else value
+    if not names_weights(name, value):
         return value
-    folder = out / "weights"
-    if value.startswith(HUB):
-        return str(fetch_weights(value, folder).resolve())
-    return str(keep_weights(Path(value).expanduser(), folder).resolve())
-
-
-def _is_weights(name: str, value: Any) -> bool:
-    if name.rpartition("__")[2] != "weights" or value is None:
-        return False
-    if not isinstance(value, str) or not value:
-        raise SleepShiftError(f"--set {name}={value}: name a safetensors file")
-    return True
+    kept = fetch_weights(value, out / "weights") if str(value).startswith(HUB) else Path(value)
+    return str(keep_weights(kept, out / "weights").resolve())
 
 
 def checked_settings(
@@ -157,10 +149,11 @@ def checked_settings(
     SleepShiftError
         If a setting is not one, or weights cannot be had.
     """
+    from sleepshift.models.pretrained import names_weights
     from sleepshift.runner import check_overrides
 
     parsed = parse_settings(settings or [])
-    files = [name for name, value in parsed.items() if _is_weights(name, value)]
+    files = [name for name, value in parsed.items() if names_weights(name, value)]
     check_overrides(tasks, methods, parsed | dict.fromkeys(files))
     return {name: local_weights(name, value, out) for name, value in parsed.items()}
 

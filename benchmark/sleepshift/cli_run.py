@@ -35,7 +35,7 @@ from sleepshift.errors import GridError, SleepShiftError, storage
 if TYPE_CHECKING:
     from sleepshift.runner import Options, Outcome, Plan, Tracker
 
-__all__ = ["check_workers", "execute", "print_failures", "run"]
+__all__ = ["check_workers", "execute", "print_failures", "print_starts", "run"]
 
 TasksArgument = Annotated[list[str], typer.Argument(help="Task files, or names of known tasks.")]
 
@@ -183,6 +183,33 @@ def _summarise(plan: Plan, outcome: Outcome, out: Path) -> None:
     for reason, methods in skipped.items():
         console.print(escape(f"skipped, {reason}: {', '.join(methods)}"))
     print_failures(plan, outcome, out)
+
+
+def print_starts(plan: Plan) -> list[str]:
+    """Print which weights networks begin with that saw the dataset, or may have.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    list of str
+        Those that saw it.
+    """
+    from sleepshift.estimators.stored import starts_of
+    from sleepshift.leaderboard.marks import MARKS, start_facts
+
+    told: dict[str, str] = {}
+    for job in plan.cells.values():
+        for start in starts_of(job.estimator):
+            found = start_facts([vars(start)], job.data.task.dataset.sources)
+            told[found["pretrained"]] = found["pretrained_saw"]
+    for name, answer in told.items():
+        if answer != "no":
+            says = MARKS["saw" if answer == "yes" else "unknown"].says
+            console.print(escape(f"{name}: {says}"), soft_wrap=True)
+    return [name for name, answer in told.items() if answer == "yes"]
 
 
 def print_failures(plan: Plan, outcome: Outcome, out: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -30,7 +29,7 @@ from sleepshift.cli_options import (
     prepare_windows,
     split_names,
 )
-from sleepshift.cli_run import check_workers, execute, print_failures
+from sleepshift.cli_run import check_workers, execute, print_failures, print_starts
 from sleepshift.display import console, table
 from sleepshift.errors import SleepShiftError, storage
 
@@ -131,7 +130,7 @@ def search(
     _print_rules(selected, plan)
     if recipe.unlabeled and any(fold.transductive for fold in opened.folds):
         console.print("it learns from the test people's own unlabelled signals, as the task allows")
-    _print_starts(plan)
+    print_starts(plan)
     _print_failures(plan, outcome, out)
     console.print(f"tables: {folder}", soft_wrap=True)
     said = [
@@ -250,23 +249,6 @@ def _print_rules(selected: pd.DataFrame, plan: Plan) -> None:
         console.print(escape(f"no target validation{where}: it takes two labelled target people"))
 
 
-def _print_starts(plan: Plan) -> None:
-    """Weights that combinations began with and that saw the dataset, or may have."""
-    from sleepshift.estimators.stored import starts_of
-    from sleepshift.leaderboard.marks import MARKS, start_facts
-
-    said = {}
-    for job in plan.cells.values():
-        for start in starts_of(job.estimator):
-            told = start_facts([vars(start)], job.data.task.dataset.sources)
-            said[told["pretrained"]] = {"yes": "saw", "unknown": "unknown"}.get(
-                told["pretrained_saw"]
-            )
-    for name, kind in said.items():
-        if kind is not None:
-            console.print(escape(f"{name}: {MARKS[kind].says}"), soft_wrap=True)
-
-
 def _print_failures(plan: Plan, outcome: Outcome, out: Path) -> None:
     """Which combinations have no scores, and why."""
     skipped = dict.fromkeys((cell.fold, cell.skipped) for cell in plan.grid if cell.skipped)
@@ -313,7 +295,9 @@ def _setting(row: Any) -> str:
 
 def _shown(name: str, value: Any) -> str:
     """A value as printed: of weights the name of the file."""
-    return Path(value).name if re.search(r"(^|_)weights$", name) and value else str(value)
+    from sleepshift.models.pretrained import names_weights
+
+    return Path(value).name if names_weights(name.removeprefix("param_"), value) else str(value)
 
 
 def _written(name: str, value: Any) -> str:

@@ -21,7 +21,7 @@ from sleepshift.cli_options import (
     checked_settings,
     prepare_windows,
 )
-from sleepshift.cli_run import execute, print_failures
+from sleepshift.cli_run import execute, print_failures, print_starts
 from sleepshift.codes import few
 from sleepshift.display import console, console_error, table
 from sleepshift.errors import SleepShiftError, TaskError, storage
@@ -59,8 +59,7 @@ def submit(
     with console.status("loading libraries"):
         from sleepshift import runner
         from sleepshift.estimators.devices import check_device
-        from sleepshift.estimators.stored import starts_of
-        from sleepshift.leaderboard.marks import fair, marks, start_facts, words
+        from sleepshift.leaderboard.marks import fair, marks, words
         from sleepshift.leaderboard.submissions import answer_bytes, answer_frame, check_answer
     if not fair(bounds := marks(vars(recipe))):
         raise TaskError(f"{method} is no competitor, and hands in nothing ({words(bounds)})")
@@ -82,13 +81,16 @@ def submit(
     for cell in plan.grid:
         if cell.skipped is not None:
             raise TaskError(f"{method} has no answers for {asked.name}: {cell.skipped}")
-    for job in plan.cells.values():
-        starts = [vars(start) for start in starts_of(job.estimator)]
-        if (began := start_facts(starts, asked.dataset.sources))["pretrained_saw"] == "yes":
-            raise TaskError(f"{method} hands in nothing: {began['pretrained']} saw this dataset")
+    if print_starts(plan):
+        raise TaskError(f"{method} hands in nothing: it began with weights that saw this dataset")
     cells, name = runner.ArtifactStore(runs), f"{asked.name}-{method}-{seed}"
     with storage(runs):  # so that nobody takes them for left over
-        used = {"cells": list(plan.cells), "artifacts": list(plan.fits), "windows": store.name}
+        used = {
+            "cells": list(plan.cells),
+            "artifacts": list(plan.fits),
+            "windows": store.name,
+            "overrides": overrides,
+        }
         write_json(runs / "submissions" / name / "record.json", used)
     outcome = execute(plan, runs, runner.Options())
     print_failures(plan, outcome, runs)

@@ -12,6 +12,7 @@ from sleepshift.leaderboard.frame import (
     COLUMNS,
     SOMETIMES,
     UNSCORED,
+    _starts,
     person_figures,
     read_confusion,
     read_reliability,
@@ -121,3 +122,22 @@ def test_bins_and_counts_are_read_as_they_were_written(rows: list) -> None:
     assert read_reliability(text).tolist() == rows
     shares = [[value / 7e4 for value in row] for row in rows]
     np.testing.assert_allclose(read_reliability(_write_rows(shares)), shares, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("facts", "saw"),
+    [
+        ({"starts": [{"name": "mine", "trained_on": ["shhs"]}]}, "yes"),
+        ({"starts": [{"name": "mine", "trained_on": ["mass"]}]}, "no"),
+        ({"starts": [{"name": "mine", "trained_on": None}]}, "unknown"),
+        ({"starts": []}, None),
+        ({}, None),
+        # Older versions judged when a cell was made: only a yes is worth keeping.
+        ({"pretrained": "mine (trained on shhs)", "pretrained_saw": "yes"}, "yes"),
+        ({"pretrained": "mine (trained on shhs)", "pretrained_saw": "no"}, "unknown"),
+        ({"pretrained": "mine (trained on shhs)"}, "unknown"),
+    ],
+)
+def test_starts_are_judged_when_rows_are_made(facts, saw) -> None:
+    for task in ({"dataset": "shhs"}, {"dataset": "joined", "sources": ["isruc", "shhs"]}):
+        assert _starts(facts, task)["pretrained_saw"] == saw

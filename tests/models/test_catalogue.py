@@ -377,7 +377,9 @@ def test_any_class_of_braindecode_can_be_named() -> None:
         build_model("EEGNet", n_chans=1, n_times=10, sfreq=None, n_outputs=5)
 
 
-@pytest.mark.parametrize("name", ["Nothing", "Path", "__class__", "EEGNet.__init__", "", "EEG"])
+@pytest.mark.parametrize(
+    "name", ["Nothing", "Path", "__class__", "EEGNet.__init__", "", "EEG", "EEGModuleMixin"]
+)
 def test_nothing_else_of_braindecode_can_be_named(name: str) -> None:
     with pytest.raises(ValueError, match="unknown model"):
         model_spec(name)

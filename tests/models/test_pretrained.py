@@ -16,6 +16,7 @@ from sleepshift.models.pretrained import (
     Pretrained,
     fetch_weights,
     keep_weights,
+    kept_name,
     load_weights,
     read_pretrained,
     save_weights,
@@ -160,6 +161,14 @@ def hub(monkeypatch, path):
     return asked
 
 
+def test_what_is_not_what_the_hub_gave_is_not_taken_for_it(hub, path, tmp_path):
+    folder = tmp_path / "weights"
+    save_weights(network(seed=7), tmp_path / "owner@net.safetensors", trained_on=None)
+    keep_weights(tmp_path / "owner@net.safetensors", folder)  # a local file of that name
+    (folder / "hub@owner@net@12345678.safetensors").write_bytes(b"junk")
+    assert fetch_weights("hub:owner/net", folder).read_bytes() == path.read_bytes()
+
+
 def test_weights_of_the_hub_become_a_file_that_is_fetched_once(hub, path, tmp_path):
     for _ in range(2):
         fetched = fetch_weights("hub:owner/net", tmp_path / "weights")
@@ -196,6 +205,8 @@ def test_more_datasets_than_anybody_reads_are_none(path):
     assert read_pretrained(path).trained_on is None
     save_weights(network(), path, trained_on=[f"d{k}" for k in range(100)])
     assert len(read_pretrained(path).trained_on) == 100
+    save_weights(network(), path, trained_on=["shhs", 80 * "x" + "sleep-edf"])
+    assert read_pretrained(path).trained_on is None
 
 
 def test_what_a_file_says_of_itself_can_stand_in_any_table(path):
@@ -204,6 +215,7 @@ def test_what_a_file_says_of_itself_can_stand_in_any_table(path):
     said = str(read_pretrained(path))
     assert not set(said) & set("[]<>|!`*\n\\\"'")
     assert len(read_pretrained(path).name) <= 80
+    assert read_pretrained(path).trained_on[1] == "?"
 
 
 def test_a_kept_copy_that_somebody_changed_is_made_anew(path, tmp_path):
@@ -212,11 +224,19 @@ def test_a_kept_copy_that_somebody_changed_is_made_anew(path, tmp_path):
     assert keep_weights(path, tmp_path / "kept").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["a|b\nc.safetensors", "l" * 240 + ".safetensors", "x y", ".."])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a|b\nc.safetensors", "l" * 240 + ".safetensors", "my  net", "réseau é v2", "a,b(1)+ c",
+        "..", ".damaged-x.safetensors", "_.safetensors", "." * 90 + "x", "x" * 79 + "._y",
+    ],
+)  # fmt: skip
 def test_any_name_of_a_file_makes_a_plain_one(path, tmp_path, name):
     kept = keep_weights(path, tmp_path / "kept", name)
     assert kept.parent == tmp_path / "kept"
-    assert re.fullmatch(r"[\w.@-]{1,110}", kept.name)
+    assert re.fullmatch(r"[A-Za-z0-9][\w.@-]{1,110}", kept.name)
+    assert kept_name(kept) == kept.name
+    assert keep_weights(kept, tmp_path / "kept") == kept
     load_weights(network(seed=5), kept)
 
 

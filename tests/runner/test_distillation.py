@@ -381,13 +381,24 @@ def _plain_teacher(settings: Any) -> Any:
     return Distiller(teacher, stager(settings), SoftLabels(temperature=1.0))
 
 
-def test_what_is_set_of_the_teacher_holds_for_the_teacher_that_is_tested(grid) -> None:
-    pair = [METHODS["teacher"], METHODS["kd-softmax"]]
-    plan = grid.plan(pair, overrides={"teacher__weight_decay": 0.5}, folds=["0"])
-    bound, taught = (plan.cells[cell.key] for cell in plan.grid)
-    assert bound.estimator.weight_decay == taught.estimator.teacher.weight_decay == 0.5
-    assert taught.estimator.student.weight_decay == 0.0
-    assert bound.artifact in plan.fits[taught.artifact].needs.values()
+@pytest.mark.parametrize("name", ["kd-softmax", "takd"])
+def test_what_is_set_of_the_teacher_holds_for_the_teacher_that_is_tested(grid, name) -> None:
+    pair = [METHODS["teacher"], METHODS[name]]
+    for overrides in (
+        {"teacher__weight_decay": 0.5, "weight_decay": 0.1},
+        {"weight_decay": 0.1, "teacher__weight_decay": 0.5},
+    ):
+        plan = grid.plan(pair, overrides=overrides, folds=["0"])
+        bound, taught = (plan.cells[cell.key] for cell in plan.grid)
+        assert bound.estimator.weight_decay == 0.5
+        assert taught.estimator.student.weight_decay == 0.1
+        needs, jobs = [taught.artifact], []
+        while needs:
+            jobs.append(needs.pop())
+            needs += plan.fits[jobs[-1]].needs.values()
+        assert bound.artifact in jobs
+    for method in pair:
+        assert grid.plan([method], overrides={"teacher__weight_decay": 0.5}, folds=["0"]).cells
 
 
 def test_any_classifier_can_teach_by_its_probabilities(toy_views_task, tmp_path, make_grid) -> None:

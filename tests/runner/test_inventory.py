@@ -238,6 +238,10 @@ def test_weights_that_no_row_and_no_search_names_are_removed_after_a_day(run) ->
     path = str(weights / "searched@11111111.safetensors")
     facts = {"cells": [], "artifacts": [], "windows": [], "combinations": [{"weights": path}]}
     (search / "record.json").write_text(json.dumps(facts))
+    broken = folder(run / "search" / "broken")
+    (broken / "record.json").write_text("{")
+    assert take_stock(run).prune() == []  # it may need them all
+    shutil.rmtree(broken)
     removed = take_stock(run).prune()
     assert [item.path.name for item in removed] == ["old@22222222.safetensors"]
     assert len(list(weights.iterdir())) == 3

@@ -97,7 +97,7 @@ class Eesm17(EarEEG):
         url="https://openneuro.org/datasets/ds004348/versions/1.0.5",
         citation="Mikkelsen et al. (2017), BioMed. Eng. OnLine 16, 111, "
         "doi:10.1186/s12938-017-0400-5; doi:10.18112/openneuro.ds004348.v1.0.5",
-        also_called=("ds004348", "Ear-EEG Sleep Monitoring 2017"),
+        also_called=("ds004348", "Ear-EEG Sleep Monitoring 2017", "EESM 2017"),
     )
     layout = "sub-00N/ses-001/eeg/sub-00N_ses-001_task-sleep_eeg.set and its tables"
     accession = "ds004348"
@@ -195,7 +195,7 @@ class Eesm19(EarEEG):
         url="https://openneuro.org/datasets/ds005185/versions/1.0.2",
         citation="Mikkelsen et al. (2019), Sci. Rep. 9, 16824, doi:10.1038/s41598-019-53115-3; "
         "doi:10.18112/openneuro.ds005185.v1.0.2",
-        also_called=("ds005185", "Ear-EEG Sleep Monitoring 2019"),
+        also_called=("ds005185", "Ear-EEG Sleep Monitoring 2019", "EESM 2019"),
     )
     layout = "sub-0NN/ses-00N/eeg/sub-0NN_ses-00N_task-sleep_acq-PSG_eeg.set and its tables"
     accession = "ds005185"

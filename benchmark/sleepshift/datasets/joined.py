@@ -131,6 +131,8 @@ class Joined(Dataset):
         allowed = {"name", "label", "channels", "params"}
         if not isinstance(part, Mapping) or not {"name", "channels"} <= set(part) <= allowed:
             raise TaskError("parts: each has name and channels, and may have label and params")
+        if part["name"] == "joined":
+            raise TaskError("parts: joined datasets are no part; list their parts")
         label, channels = str(part.get("label", part["name"])), part["channels"]
         if not label or SEPARATOR in label or "/" in label or label.startswith("."):
             raise TaskError(f"parts: {label!r} is no label; it names people and a folder")

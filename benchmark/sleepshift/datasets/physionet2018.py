@@ -93,7 +93,12 @@ class PhysioNet2018(FolderDataset):
         url="https://physionet.org/content/challenge-2018/1.0.0/",
         citation="Ghassemi et al. (2018), Computing in Cardiology 45, doi:10.22489/CinC.2018.049; "
         "Goldberger et al. (2000), Circulation 101(23), doi:10.1161/01.CIR.101.23.e215",
-        also_called=("PhysioNet/CinC Challenge 2018", "Challenge 2018"),
+        also_called=(
+            "PhysioNet/CinC Challenge 2018",
+            "PhysioNet/CinC 2018",
+            "You Snooze You Win",
+            "PC18",
+        ),
     )
     layout = "tr03-0005.hea beside tr03-0005.mat and tr03-0005.arousal, and so on"
     scheme = "aasm5"

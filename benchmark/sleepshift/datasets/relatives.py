@@ -1,16 +1,19 @@
-"""Which datasets have the same people, under all the names that are written for them."""
+"""Which datasets have the same people, under the names that are written for them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 from sleepshift.datasets import DATASETS, dataset_class
 
-__all__ = ["common_people", "named", "same_people"]
+__all__ = ["common_people", "same_people"]
 
-#: Names shorter than this count as whole words only: "mass" is not in "Massachusetts".
+#: Between names in one text.
+_BETWEEN = re.compile(r"[,;+&/]|\band\b", re.IGNORECASE)
+#: What may follow a name: "SHHS visit 1", "MASS-SS3", "sleep-edfx".
+_REST = "(?:x|expanded|sleep|visit|cohort|subgroup|part|ss|s|v|[0-9])*"
+#: A name of so many letters means the dataset wherever it stands.
 _LONG = 6
 
 
@@ -38,35 +41,11 @@ def same_people(one: str, other: str) -> bool | None:
     return None if own is None or theirs is None else False
 
 
-@lru_cache
-def named(text: str) -> frozenset[str]:
-    """Datasets that somebody's words may stand for, by their names in `DATASETS`.
-
-    Names, titles and other names of a dataset are looked for, whatever their case and signs.
-
-    Examples
-    --------
-    >>> sorted(named("PhysioNet Sleep-EDF (20 people)")), sorted(named("Massachusetts"))
-    (['sleep-edf'], [])
-    """
-    found = set()
-    for name in DATASETS:
-        info = dataset_class(name).info
-        if any(_in(known, text) for known in (name, info.title, *info.also_called)):
-            found.add(name)
-    return frozenset(found)
-
-
-def _in(known: str, text: str) -> bool:
-    words, said = (re.findall(r"[^\W\d_]+|\d+", part.casefold()) for part in (known, text))
-    bare = "".join(words)
-    if len(bare) >= _LONG and bare in "".join(said):
-        return True
-    return any(said[k : k + len(words)] == words for k in range(len(said)))
-
-
 def common_people(learned: Sequence[str] | None, tested: Sequence[str]) -> bool | None:
     """Whether something that was learned elsewhere may know the people who are tested.
+
+    Names, titles and usual spellings of datasets are looked for, whatever their case and
+    signs. What is not understood to the last word might be anybody.
 
     Parameters
     ----------
@@ -78,17 +57,45 @@ def common_people(learned: Sequence[str] | None, tested: Sequence[str]) -> bool 
     Returns
     -------
     bool or None
-        None where nobody can tell: names that stand for no dataset known here, and folders
+        None where nobody can tell: words that stand for no dataset known here, and folders
         of anybody's recordings.
 
     Examples
     --------
-    >>> common_people(["Sleep-EDF-20"], ["beetl"]), common_people(["my clinic"], ["beetl"])
+    >>> common_people(["Sleep-EDF-20"], ["beetl"]), common_people(["shhs and mine"], ["beetl"])
     (True, None)
     """
     if learned is None:
         return None
+    spellings = {name: _spellings(name) for name in DATASETS}
     found: set[bool | None] = {False}
     for text in learned:
-        found |= {same_people(one, other) for one in named(text) for other in tested} or {None}
+        for name in [name for name, known in spellings.items() if _within(known, text)]:
+            found |= {same_people(name, other) for other in tested} & {True}
+        for part in [text] if _exact(spellings, text) else _BETWEEN.split(text):
+            exact = _exact(spellings, part)
+            found |= {same_people(name, other) for name in exact for other in tested} or {None}
     return True if True in found else None if None in found else False
+
+
+def _spellings(name: str) -> list[str]:
+    info = dataset_class(name).info
+    return [_bare(text) for text in (name, info.title, *info.also_called)]
+
+
+def _bare(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).casefold()
+
+
+def _within(known: list[str], text: str) -> bool:
+    return any(len(spelling) >= _LONG and spelling in _bare(text) for spelling in known)
+
+
+def _exact(spellings: dict[str, list[str]], text: str) -> list[str]:
+    """Datasets that a text names, and nothing else."""
+    bare = _bare(text)
+    return [
+        name
+        for name, known in spellings.items()
+        if any(re.fullmatch(re.escape(spelling) + _REST, bare) for spelling in known)
+    ]

@@ -86,6 +86,7 @@ class Shhs(FolderDataset):
         url="https://sleepdata.org/datasets/shhs",
         citation="Zhang et al. (2018), J. Am. Med. Inform. Assoc. 25(10), "
         "doi:10.1093/jamia/ocy064; Quan et al. (1997), Sleep 20(12)",
+        also_called=("Sleep Heart Health",),
     )
     layout = "shhs1-200001.edf with shhs1-200001-nsrr.xml or -profusion.xml, and so on"
     scheme = "rk6"

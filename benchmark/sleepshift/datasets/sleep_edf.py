@@ -64,7 +64,7 @@ class SleepEDF(FolderDataset):
         citation="Kemp et al. (2000), IEEE Trans. Biomed. Eng. 47(9), doi:10.1109/10.867928; "
         "Goldberger et al. (2000), Circulation 101(23), doi:10.1161/01.CIR.101.23.e215",
         people_of=("beetl",),
-        also_called=("Sleep Cassette", "EDF-20", "EDF-78"),
+        also_called=("Sleep Cassette", "EDF-20", "EDF-78", "EDFx", "SEDF"),
     )
     layout = "SC4ssNxx-PSG.edf beside SC4ssNxx-Hypnogram.edf"
     scheme = "rk6"

@@ -83,7 +83,7 @@ class Ucddb(FolderDataset):
         url="https://physionet.org/content/ucddb/1.0.0/",
         citation="PhysioNet, doi:10.13026/C26C7D; "
         "Goldberger et al. (2000), Circulation 101(23), doi:10.1161/01.CIR.101.23.e215",
-        also_called=("St. Vincent's", "University College Dublin"),
+        also_called=("University College Dublin",),
     )
     layout = "ucddb002.rec beside ucddb002_stage.txt, and so on"
     scheme = "rk6"

@@ -110,7 +110,8 @@ def results_frame(root: Path) -> pd.DataFrame:
             rows.append({**identity, "status": f"skipped: {cell['skipped']}"})
         elif store.has_cell(cell["key"]):
             people, facts = store.read_cell(cell["key"])
-            rows += [{**identity, **_person_row(person, facts, task)} for person in people]
+            known = identity | _starts(facts, task)
+            rows += [{**known, **_person_row(person, facts, task)} for person in people]
         else:
             reason = store.failure(cell["key"])
             rows.append({**identity, "status": f"failed: {reason}" if reason else "missing"})
@@ -139,7 +140,6 @@ def _person_row(
         "predict_seconds": round(facts["predict_seconds"], 3),
         "n_parameters": facts["n_parameters"],
         "chosen_pass": facts.get("chosen_pass"),
-        **_starts(facts, task),
         "scheme": facts["scheme"],
         "confusion": _write_rows(counts.tolist()),
         "reliability": _write_rows(person["reliability"]),
@@ -150,8 +150,9 @@ def _person_row(
 
 def _starts(facts: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     """What is said of the weights that networks began with."""
-    if facts.get("pretrained") is not None:  # older versions kept words alone
-        return {"pretrained": facts["pretrained"], "pretrained_saw": "unknown"}
+    if facts.get("pretrained") is not None:  # an older version's own words and answer
+        saw = "yes" if facts.get("pretrained_saw") == "yes" else "unknown"
+        return {"pretrained": facts["pretrained"], "pretrained_saw": saw}
     return start_facts(facts.get("starts", ()), task.get("sources", [task["dataset"]]))
 
 

@@ -227,7 +227,8 @@ def _in_braindecode(name: str) -> bool:
     from braindecode.models.base import EEGModuleMixin
 
     found = getattr(braindecode.models, name, None)
-    return isinstance(found, type) and issubclass(found, EEGModuleMixin)
+    there = isinstance(found, type) and issubclass(found, EEGModuleMixin)
+    return there and found is not EEGModuleMixin
 
 
 def check_sequence(spec: ModelSpec, sequence: object) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "keep_weights",
     "kept_name",
     "load_weights",
+    "names_weights",
     "read_pretrained",
     "save_weights",
     "weights_hash",
@@ -34,7 +35,8 @@ __all__ = [
 HUB = "hub:"
 
 _HEAD = "final_layer."
-_FIELD, _MOST_NAMES = "trained_on", 100
+_FIELD = "trained_on"
+_MOST_NAMES, _LONGEST_NAME = 100, 80
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def read_pretrained(path: Path | str) -> Pretrained:
     -------
     Pretrained
         Its words are letters, digits and few signs, whatever the file holds; one that names
-        more than 100 datasets says nothing.
+        more than 100 datasets, or in more than 80 letters, says nothing.
 
     Raises
     ------
@@ -158,14 +160,14 @@ def read_pretrained(path: Path | str) -> Pretrained:
         return Pretrained(name, None)
     if not isinstance(trained_on, list) or len(trained_on) > _MOST_NAMES:
         return Pretrained(name, None)
-    if not all(isinstance(one, str) for one in trained_on):
+    if not all(isinstance(one, str) and len(one) <= _LONGEST_NAME for one in trained_on):
         return Pretrained(name, None)
     return Pretrained(name, tuple(_plain(one) for one in trained_on))
 
 
 def _plain(text: str) -> str:
-    """What a file says of itself, fit for any table and a file's name."""
-    return re.sub(r"[^A-Za-z0-9 .,+@/()-]+", "_", text)[:80].strip(" _")
+    """What a file says of itself, fit for any table."""
+    return re.sub(r"[^A-Za-z0-9 .,+@/()-]+", "_", text)[:_LONGEST_NAME].strip(" _") or "?"
 
 
 def load_weights(module: nn.Module, path: Path | str) -> None:
@@ -245,8 +247,10 @@ def fetch_weights(place: str, folder: Path) -> Path:
     name = place.removeprefix(HUB)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise TaskError(f"weights {place}: write it as {HUB}owner/name")
-    if kept := sorted(folder.glob(f"{name.replace('/', '@')}@*.safetensors")):
-        return kept[-1]
+    own = f"hub@{name.replace('/', '@')}"
+    for kept in sorted(folder.glob(f"{own}@*.safetensors")):
+        if kept.name == kept_name(kept, own):
+            return kept
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
@@ -260,14 +264,34 @@ def fetch_weights(place: str, folder: Path) -> Path:
             f"weights {place} cannot be had ({one_line(error, 150)}); check the name and the "
             "connection, or name a safetensors file"
         ) from None
-    return keep_weights(path, folder, name)
+    return keep_weights(path, folder, own)
+
+
+def names_weights(name: str, value: Any) -> bool:
+    """Whether a setting names a file to start from, or a place on the hub.
+
+    Parameters
+    ----------
+    name : str
+        Of the setting; other estimators have a parameter ``weights`` too.
+    value : object
+
+    Returns
+    -------
+    bool
+    """
+    if name.rpartition("__")[2] != "weights" or not isinstance(value, (str, Path)):
+        return False
+    path = Path(value)
+    return str(value).startswith(HUB) or path.suffix == ".safetensors" or path.is_file()
 
 
 def kept_name(path: Path, name: str | None = None) -> str:
     """How `keep_weights` calls a file: by its name and what is in it."""
     found = weights_hash(path)[:8]
     stem = (name or path.name).removesuffix(".safetensors").removesuffix(f"@{found}")
-    return f"{_plain(stem).replace('/', '@').replace(' ', '_')}@{found}.safetensors"
+    plain = re.sub(r"[^A-Za-z0-9.@-]+", "_", stem).strip("._")[:_LONGEST_NAME].strip("._")
+    return f"{plain or 'weights'}@{found}.safetensors"
 
 
 def keep_weights(path: Path, folder: Path, name: str | None = None) -> Path:

@@ -124,14 +124,14 @@ class _Needs:
     windows: set[str] | None = field(default_factory=set)
     outputs: bool = False
     #: What rows and searches say of their settings, names of files among it.
-    settings: str = ""
+    settings: str | None = ""
 
     def have(self, kind: str, name: str) -> bool:
         """Whether an item of that kind is needed."""
         if kind == "outputs":
             return self.outputs
         if kind == "weights":
-            return name in self.settings
+            return self.settings is None or name in self.settings
         names = getattr(self, kind, None)
         return names is None or name in names
 
@@ -329,7 +329,8 @@ def _needs_of_grid(root: Path, grid: dict[str, Any], found: Inventory) -> _Needs
 def _add_search(needs: _Needs, search: Path, found: Inventory) -> None:
     """Add what a search refers to; one whose record cannot be read may need everything."""
     record = _read(search / "record.json")
-    needs.settings += f" {record.get('overrides')} {record.get('combinations')}"
+    if needs.settings is not None:
+        needs.settings = None if not record else f"{needs.settings} {record}"
     for kind in ("cells", "artifacts", "windows"):
         known = getattr(needs, kind)
         setattr(needs, kind, _union([known, _names(record.get(kind))]))

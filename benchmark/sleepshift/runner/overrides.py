@@ -58,7 +58,9 @@ def check_overrides(
             known |= {
                 p for path in estimator.get_params() for p in (path, path.rpartition("__")[2])
             }
-            override(estimator, own_overrides(method, overrides))
+            own = own_overrides(method, estimator, overrides)
+            known |= {name for name in overrides if name not in own}  # said of a teacher, and taken
+            override(estimator, own)
             try:
                 describe(estimator)
                 for part in estimator.get_params().values():
@@ -73,22 +75,33 @@ def check_overrides(
         )
 
 
-def own_overrides(method: Method, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What overrides mean to a method: to the teacher alone, what they say of a teacher.
+def own_overrides(method: Method, estimator: Any, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides as a method has them: what is said of the teacher is said of its teacher.
+
+    ``teacher__lr`` is ``lr`` of the method that is the teacher, and ``teacher__teacher__lr`` of
+    one that learns from an assistant.
 
     Parameters
     ----------
     method : Method
+    estimator : estimator
+        The method's.
     overrides : mapping
 
     Returns
     -------
     dict
     """
-    said = {}
-    if method.privileged:
-        said = {k.removeprefix(_TEACHER): v for k, v in overrides.items() if k.startswith(_TEACHER)}
-    return {**overrides, **said}
+    params, own = estimator.get_params(), {}
+    for name, value in sorted(overrides.items(), key=lambda item: item[0].startswith(_TEACHER)):
+        rest, above = name.removeprefix(_TEACHER), _TEACHER + name
+        if name == rest or name in params:
+            own[name] = value
+        elif method.privileged and rest in params:
+            own[rest] = value
+        else:
+            own[above if above in params else name] = value
+    return own
 
 
 def override(estimator: Any, overrides: Mapping[str, Any]) -> None:
@@ -108,8 +121,9 @@ def override(estimator: Any, overrides: Mapping[str, Any]) -> None:
         part, _, last = path.rpartition("__")
         if last == "weights" and made.get(f"{part}__max_epochs" if part else "max_epochs") == 0:
             continue  # a control that is never trained does not begin trained either
-        for name in {path, last} & set(overrides):
-            estimator.set_params(**{path: overrides[name]})
+        for name in (last, path):  # what is said of one place wins
+            if name in overrides:
+                estimator.set_params(**{path: overrides[name]})
 
 
 def settings_of(

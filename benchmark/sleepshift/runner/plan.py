@@ -11,7 +11,7 @@ from typing import Any
 from sleepshift.digest import digest
 from sleepshift.errors import TaskError
 from sleepshift.methods import Method, Settings
-from sleepshift.models.pretrained import kept_name
+from sleepshift.models.pretrained import kept_name, names_weights
 from sleepshift.protocol.fold import Fold
 from sleepshift.protocol.task import Task
 from sleepshift.runner.keys import Keyed
@@ -193,9 +193,7 @@ def plan(
 
 def _said(name: str, value: Any) -> Any:
     """A setting as rows have it: of a file its name and what is in it, wherever it lies."""
-    if name.rpartition("__")[2] != "weights" or not isinstance(value, (str, Path)):
-        return value
-    return kept_name(Path(value))
+    return kept_name(Path(value)) if names_weights(name, value) else value
 
 
 def chosen_folds(data: TaskData, folds: Sequence[str] | None) -> list[Fold]:
@@ -235,7 +233,7 @@ class _Recipe:
     def keyed(self) -> Keyed:
         """The estimator, made when the first fold can use it."""
         estimator = self.method.make(self.settings)
-        override(estimator, own_overrides(self.method, self.overrides))
+        override(estimator, own_overrides(self.method, estimator, self.overrides))
         return Keyed(estimator)
 
     def plan(self, plan: Plan, data: TaskData, fold: Fold) -> dict[str, Any]:
