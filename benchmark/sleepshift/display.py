@@ -120,6 +120,10 @@ def _short(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
+#: Columns that a group of people takes on the screen.
+_GROUP_WIDTH = 27
+
+
 def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]]) -> None:
     """Print tables of each task: methods by rows, two groups of people beside each other."""
     from sleepshift.leaderboard.marks import MARKS, kinds
@@ -131,8 +135,10 @@ def print_leaderboard(leaderboard: pd.DataFrame, tasks: dict[str, dict[str, Any]
         groups = list(dict.fromkeys(of_task["group"]))
         heading = f"{name}{label}: {primary} [95 % interval over people], kappa"
         console.print(escape(heading))
-        for first in range(0, len(groups), 2):
-            console.print(_groups_table(of_task, groups[first : first + 2], primary))
+        longest = max(map(len, of_task["method"]))
+        beside = 2 if longest + 2 * _GROUP_WIDTH <= console.width else 1
+        for first in range(0, len(groups), beside):
+            console.print(_groups_table(of_task, groups[first : first + beside], primary))
         there = {kind for flag in of_task["flag"] for kind in kinds(flag)}
         for kind, mark in MARKS.items():
             if kind in there:
