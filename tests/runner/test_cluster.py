@@ -287,7 +287,9 @@ def test_a_plan_made_anew_is_the_same_plan(toy_task, tmp_path):
 
 def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
     """The command line in a process of its own, with its children in one group."""
-    code = "from sleepshift.cli import main; main()"
+    # Tests in the background of a shell inherit an interrupt that is ignored.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; from sleepshift.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
